@@ -1,0 +1,1 @@
+//! Sound from any source to 24 kHz mono.

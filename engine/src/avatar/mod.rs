@@ -1,0 +1,1 @@
+//! An avatar: one image, its keypoints, mesh, skin weights and layers.

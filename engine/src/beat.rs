@@ -1,0 +1,1 @@
+//! Tempo, beat and bar phase, predicted ahead.

@@ -1,0 +1,1 @@
+//! Causal log-mel and onset strength at 60 Hz.

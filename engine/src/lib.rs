@@ -1,0 +1,15 @@
+//! The live dance engine: audio to features, beats, tokens, pose and frame.
+//!
+//! Read [`pipeline`] first: the whole data path is there. The engine knows no sockets, no async runtime and
+//! no session; it takes samples and gives frames, and time is always an argument.
+
+pub mod audio;
+pub mod avatar;
+pub mod beat;
+pub mod denoiser;
+pub mod features;
+pub mod motion;
+pub mod pipeline;
+pub mod pose;
+pub mod render;
+pub mod skeleton;

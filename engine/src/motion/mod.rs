@@ -1,0 +1,1 @@
+//! The pose transformer and its tokenizer.

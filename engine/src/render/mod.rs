@@ -1,0 +1,1 @@
+//! Drawing: the puppet pass, composition, and their CPU twins.
