@@ -6,8 +6,10 @@
 pub mod audio;
 pub mod avatar;
 pub mod beat;
+pub mod bvh;
 pub mod denoiser;
 pub mod features;
+pub mod ladder;
 pub mod motion;
 pub mod pipeline;
 pub mod pose;

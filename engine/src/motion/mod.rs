@@ -1,1 +1,166 @@
-//! The pose transformer and its tokenizer.
+//! The pose transformer: music and beat phase go in, fifteen times a second, and two poses come out.
+//!
+//! Knows no sound and no picture. After X-Dancer (arXiv 2502.17414); `network` records the arithmetic.
+
+mod config;
+mod network;
+
+use odori_kernels::{Backend, Executor, PlanError, Weights};
+
+pub use config::{FRAMES_PER_STEP, MotionConfig, PARTS, TokenizerConfig};
+use network::{Network, Ports, merge_weights};
+
+use crate::pose::{FRAME_DIM, Pose};
+
+/// Four feature hops of 80 mel bands and the onset strength.
+pub const MUSIC_DIM: usize = 4 * 81;
+/// See [`crate::beat`]: the beat's conditioning vector.
+pub const BEAT_DIM: usize = 8;
+
+#[derive(Debug, thiserror::Error)]
+pub enum MotionError {
+    #[error("the {model} weights cannot be used: {reason}; fetch or train them again")]
+    Config { model: &'static str, reason: String },
+    #[error("tensor {name} should be {want:?}, {}; the file does not match this version of the engine",
+        got.as_ref().map_or("but is missing".to_owned(), |g| format!("but is {g:?}")))]
+    Tensor { name: String, want: Vec<usize>, got: Option<Vec<usize>> },
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// How the next move is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// 0 takes the likeliest code; 1 draws as trained.
+    pub temperature: f32,
+    /// Share of the probability that takes part, above 0 to 1.
+    pub top_p: f32,
+    pub seed: u32,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Sampling { temperature: 0.9, top_p: 0.95, seed: 1 }
+    }
+}
+
+/// What one step hears and is told.
+#[derive(Clone, Copy, Debug)]
+pub struct StepInput<'a> {
+    /// The four newest feature hops, oldest first.
+    pub music: &'a [f32; MUSIC_DIM],
+    /// Beat phase at the time the step will be seen.
+    pub beat: [f32; BEAT_DIM],
+    /// 0 calm to 1 wild.
+    pub energy: f32,
+    pub style: u32,
+    pub sampling: Sampling,
+}
+
+/// The transformer with its KV ring, ready to step.
+pub struct MotionModel {
+    exec: Executor,
+    ports: Ports,
+    cfg: MotionConfig,
+    mean: Vec<f32>,
+    std: Vec<f32>,
+    steps: u32,
+    tokens: Vec<f32>,
+    frames: Vec<f32>,
+    pub version: String,
+}
+
+impl MotionModel {
+    /// Builds the model from its two weights files, already read and checked for finiteness.
+    ///
+    /// # Errors
+    /// Names the tensor or the setting that does not fit.
+    pub fn new(backend: &Backend, motion: Weights, tokenizer: &Weights) -> Result<Self, MotionError> {
+        Self::build(backend, motion, tokenizer, false)
+    }
+
+    fn build(backend: &Backend, motion: Weights, tokenizer: &Weights, forced: bool) -> Result<Self, MotionError> {
+        let cfg = MotionConfig::from_weights(&motion)?;
+        let tok = TokenizerConfig::from_weights(tokenizer)?;
+        if cfg.slots != PARTS * tok.residual || cfg.codes != tok.codes || cfg.latent != tok.latent {
+            return Err(MotionError::Config {
+                model: "motion",
+                reason: "it was trained with another tokenizer".into(),
+            });
+        }
+        let vector = |name: &str| match tokenizer.get(name) {
+            Some((&[FRAME_DIM], data)) => Ok(data.to_vec()),
+            other => Err(MotionError::Tensor {
+                name: name.into(),
+                want: vec![FRAME_DIM],
+                got: other.map(|(d, _)| d.to_vec()),
+            }),
+        };
+        let (mean, std) = (vector("mean")?, vector("std")?);
+        let version = motion.metadata("version").unwrap_or("unversioned").to_owned();
+        let weights = merge_weights(&cfg, &tok, motion, tokenizer)?;
+        let Network { plan, ports } = Network::record(&cfg, &tok, forced)?;
+        let mut exec = Executor::new(backend, &plan, &weights)?;
+        let slots: Vec<f32> = (0..cfg.slots).map(|i| i as f32).collect();
+        exec.write(ports.slot_ids, &slots);
+        let mut model = MotionModel {
+            exec,
+            ports,
+            mean,
+            std,
+            steps: 0,
+            tokens: vec![0.0; cfg.slots],
+            frames: vec![0.0; FRAMES_PER_STEP * FRAME_DIM],
+            cfg,
+            version,
+        };
+        model.reset();
+        Ok(model)
+    }
+
+    pub fn config(&self) -> &MotionConfig {
+        &self.cfg
+    }
+
+    /// Forgets everything danced so far.
+    pub fn reset(&mut self) {
+        self.exec.reset();
+        self.tokens.fill(self.cfg.codes as f32); // the start code
+        self.exec.write(self.ports.tokens, &self.tokens);
+        self.steps = 0;
+    }
+
+    /// Dances one step: two poses at 30 Hz. Allocates nothing.
+    pub fn step(&mut self, input: &StepInput<'_>) -> [Pose; FRAMES_PER_STEP] {
+        self.run(input);
+        self.exec.read(self.ports.tokens, &mut self.tokens);
+        self.exec.read(self.ports.frames, &mut self.frames);
+        for (i, x) in self.frames.iter_mut().enumerate() {
+            *x = *x * self.std[i % FRAME_DIM] + self.mean[i % FRAME_DIM];
+        }
+        std::array::from_fn(|f| {
+            let features = self.frames[f * FRAME_DIM..][..FRAME_DIM].try_into().expect("two whole frames");
+            Pose::from_features(features)
+        })
+    }
+
+    /// The tokens of the last step, (slots) exact integers: part-major, residual depth minor.
+    pub fn tokens(&self) -> &[f32] {
+        &self.tokens
+    }
+
+    fn run(&mut self, input: &StepInput<'_>) {
+        let mut beat = [0.0; BEAT_DIM + 1];
+        beat[..BEAT_DIM].copy_from_slice(&input.beat);
+        beat[BEAT_DIM] = input.energy.clamp(0.0, 1.0);
+        self.exec.write(self.ports.music, input.music);
+        self.exec.write(self.ports.beat, &beat);
+        self.exec.write(self.ports.style, &[(input.style as usize).min(self.cfg.styles - 1) as f32]);
+        let Sampling { temperature, top_p, seed } = input.sampling;
+        self.exec.run(&[self.steps, seed, temperature.max(0.0).to_bits(), top_p.clamp(0.01, 1.0).to_bits()]);
+        self.steps = self.steps.wrapping_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! The engine's motion model equals the training code, streams without decay of state, and is seeded.
+
+use odori_kernels::{Backend, Weights};
+
+use super::*;
+
+const MOTION: &[u8] = include_bytes!("../../../models/motion.safetensors");
+const TOKENIZER: &[u8] = include_bytes!("../../../models/tokenizer.safetensors");
+const GOLDEN: &[u8] = include_bytes!("../../../models/golden/motion.safetensors");
+
+fn weights(bytes: &[u8]) -> Weights {
+    Weights::from_safetensors(bytes).unwrap()
+}
+
+fn model(backend: &Backend, forced: bool) -> MotionModel {
+    MotionModel::build(backend, weights(MOTION), &weights(TOKENIZER), forced).unwrap()
+}
+
+fn backends() -> Vec<(&'static str, Backend)> {
+    let mut out = vec![("cpu", Backend::Cpu(odori_kernels::cpu::Pool::new(2)))];
+    match odori_kernels::gpu::Device::open_default() {
+        Ok(device) => out.push(("gpu", Backend::Gpu(device))),
+        Err(e) => println!("SKIPPED: GPU family: {e}"),
+    }
+    out
+}
+
+fn rows<'a>(golden: &'a Weights, name: &str, len: usize) -> Vec<&'a [f32]> {
+    let (_, data) = golden.get(name).unwrap_or_else(|| panic!("golden vector {name}"));
+    data.chunks_exact(len).collect()
+}
+
+/// Teacher-forced steps give training's logits and features on every backend.
+#[test]
+fn steps_equal_the_training_code() {
+    let golden = weights(GOLDEN);
+    for (name, backend) in backends() {
+        let mut model = model(&backend, true);
+        let (q, v) = (model.cfg.slots, model.cfg.codes);
+        let tokens = rows(&golden, "tokens", q);
+        let music = rows(&golden, "music", MUSIC_DIM);
+        let beat = rows(&golden, "beat", BEAT_DIM);
+        let style = rows(&golden, "style", 1);
+        let control = rows(&golden, "control", 1);
+        let logits = rows(&golden, "logits", q * v);
+        let frames = rows(&golden, "frames", FRAMES_PER_STEP * FRAME_DIM);
+        let (mut worst_logit, mut worst_frame) = (0f32, 0f32);
+        let mut got = vec![0.0; q * v];
+        for t in 0..tokens.len() {
+            model.exec.write(model.ports.forced, tokens[t]);
+            let input = StepInput {
+                music: music[t].try_into().unwrap(),
+                beat: beat[t].try_into().unwrap(),
+                energy: control[t][0],
+                style: style[t][0] as u32,
+                sampling: Sampling::default(),
+            };
+            model.step(&input);
+            model.exec.read(model.ports.logits, &mut got);
+            // Every step's logits would be a large file: the golden vectors keep some steps' only.
+            if let Some(k) = rows(&golden, "logit_steps", 1).iter().position(|s| s[0] as usize == t) {
+                for (a, b) in got.iter().zip(logits[k]) {
+                    worst_logit = worst_logit.max((a - b).abs());
+                }
+            }
+            for (a, b) in model.frames.iter().zip(frames[t]) {
+                worst_frame = worst_frame.max((a - b).abs());
+            }
+        }
+        println!("{name}: worst logit {worst_logit:.2e}, worst feature {worst_frame:.2e}");
+        assert!(worst_logit < 5e-3, "{name}: logits differ by {worst_logit}");
+        assert!(worst_frame < 2e-3, "{name}: features differ by {worst_frame}");
+    }
+}
+
+fn dance(model: &mut MotionModel, seed: u32, steps: usize) -> Vec<Pose> {
+    let music = [0.1; MUSIC_DIM];
+    (0..steps)
+        .flat_map(|t| {
+            let phase = t as f32 / 7.5 * std::f32::consts::TAU;
+            let (s, c) = phase.sin_cos();
+            let beat = [s, c, (phase / 4.0).sin(), (phase / 4.0).cos(), (2.0 * phase).sin(), (2.0 * phase).cos(), 1.0, 1.0];
+            let sampling = Sampling { seed, ..Sampling::default() };
+            model.step(&StepInput { music: &music, beat, energy: 0.5, style: 0, sampling })
+        })
+        .collect()
+}
+
+#[test]
+fn the_same_seed_dances_the_same_and_another_differently() {
+    let backend = Backend::Cpu(odori_kernels::cpu::Pool::new(2));
+    let mut model = model(&backend, false);
+    let first = dance(&mut model, 7, 60);
+    model.reset();
+    assert_eq!(dance(&mut model, 7, 60), first);
+    model.reset();
+    assert_ne!(dance(&mut model, 8, 60), first);
+}
+
+#[test]
+fn a_weights_file_that_does_not_fit_is_named() {
+    let backend = Backend::Cpu(odori_kernels::cpu::Pool::new(1));
+    let mut bad = weights(MOTION);
+    bad.insert("token_in.weight", &[3, 3], vec![0.0; 9]);
+    let error = MotionModel::new(&backend, bad, &weights(TOKENIZER)).err().unwrap().to_string();
+    assert!(error.contains("token_in.weight"), "{error}");
+    let error = MotionModel::new(&backend, weights(TOKENIZER), &weights(TOKENIZER)).err().unwrap().to_string();
+    assert!(error.contains("motion"), "{error}");
+}
