@@ -122,6 +122,11 @@ impl MotionModel {
         &self.cfg
     }
 
+    /// The mean of what it was trained on: how the dancer stands before the first step.
+    pub fn rest_pose(&self) -> Pose {
+        Pose::from_features(self.mean.as_slice().try_into().expect("the mean has a frame's length"))
+    }
+
     /// Forgets everything danced so far.
     pub fn reset(&mut self) {
         self.exec.reset();
