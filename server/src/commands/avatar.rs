@@ -1,0 +1,36 @@
+//! `odori avatar import`.
+
+use anyhow::Context;
+use odori_engine::avatar::{Sidecar, import_encoded};
+use serde_json::json;
+
+use crate::cli::ImportArgs;
+use crate::library::MAX_AVATAR_BYTES;
+
+/// # Errors
+/// What is wrong with the picture and what to do.
+pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
+    let shown = args.image.display().to_string();
+    let size = std::fs::metadata(&args.image).with_context(|| format!("{shown} cannot be opened"))?.len();
+    anyhow::ensure!(size <= MAX_AVATAR_BYTES as u64, "{shown} is {} MB; at most {} MB are read", size >> 20, MAX_AVATAR_BYTES >> 20);
+    let bytes = std::fs::read(&args.image).with_context(|| format!("{shown} cannot be read"))?;
+    let sidecar = match &args.keypoints {
+        Some(path) => {
+            let text = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            Some(Sidecar::parse(&text).with_context(|| path.display().to_string())?)
+        }
+        None => None,
+    };
+    let (avatar, report) = import_encoded(&bytes, sidecar.as_ref()).with_context(|| shown)?;
+    super::write_whole(&args.output, &avatar.to_bytes()?)?;
+    if let Some(path) = &args.preview {
+        super::write_whole(path, &avatar.preview_png()?)?;
+    }
+    if args.json {
+        println!("{}", serde_json::to_string(&json!({ "avatar": args.output, "report": report }))?);
+    } else {
+        println!("{}", args.output.display());
+        eprintln!("{report}");
+    }
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! `odori render`: a song to a video, or to its dance alone. No clock is read to decide anything: the same song,
+//! seed and weights give the same poses.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use odori_engine::audio::MODEL_RATE;
+use odori_engine::bvh;
+use odori_engine::pipeline::{FRAME_RATE, Frame, Pipeline, Settings, Stage, TICK_SAMPLES};
+use odori_engine::pose::Pose;
+use odori_engine::skeleton::SKELETON;
+use serde_json::json;
+
+use crate::cli::RenderArgs;
+use crate::engine::Engine;
+use crate::media::mp4::Mp4Writer;
+use crate::media::opus::{FRAME_SAMPLES, OpusEncoder};
+use crate::media::picture::Ground;
+use crate::media::video::{VideoCodec, VideoEncoder};
+
+/// Stereo samples at 48 kHz to a frame.
+const LISTEN_PER_FRAME: usize = 2 * 48_000 / FRAME_RATE as usize;
+/// A recording is watched again and again: more bits than live.
+const BITS_PER_PIXEL: f64 = 0.8;
+
+struct Video {
+    writer: Mp4Writer<BufWriter<File>>,
+    encoder: VideoEncoder,
+    opus: OpusEncoder,
+    sound: Vec<f32>,
+    part: PathBuf,
+    encode_times: Vec<f64>,
+    frames: usize,
+}
+
+impl Video {
+    fn create(path: &std::path::Path, width: u32, height: u32, frames: usize) -> anyhow::Result<Self> {
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let file = File::create(&part).with_context(|| format!("{} cannot be written", path.display()))?;
+        let mut opus = OpusEncoder::new()?;
+        let writer = Mp4Writer::new(BufWriter::new(file), width, height, FRAME_RATE, frames, opus.pre_skip())?;
+        let bitrate = f64::from(width * height * FRAME_RATE) * BITS_PER_PIXEL;
+        let encoder = VideoEncoder::new(VideoCodec::H264, bitrate as u32, FRAME_RATE);
+        Ok(Video { writer, encoder, opus, sound: Vec::new(), part, encode_times: Vec::new(), frames: 0 })
+    }
+
+    fn add(&mut self, frame: &Frame<'_>, background: [u8; 3], listen: &[f32]) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let mut unit = Vec::new();
+        let keyframe = self.frames.is_multiple_of(2 * FRAME_RATE as usize);
+        let keyframe = self.encoder.encode(frame.rgba, frame.width, frame.height, Ground::Colour(background), keyframe, &mut unit)?;
+        self.encode_times.push(start.elapsed().as_secs_f64() * 1e3);
+        self.writer.video(&unit, keyframe)?;
+        self.frames += 1;
+        self.sound.extend_from_slice(listen);
+        self.drain()
+    }
+
+    fn drain(&mut self) -> anyhow::Result<()> {
+        let whole = self.sound.len() / (2 * FRAME_SAMPLES) * (2 * FRAME_SAMPLES);
+        for block in self.sound[..whole].chunks_exact(2 * FRAME_SAMPLES) {
+            self.writer.audio(&self.opus.encode(block)?)?;
+        }
+        self.sound.drain(..whole);
+        Ok(())
+    }
+
+    fn finish(mut self, path: &std::path::Path) -> anyhow::Result<()> {
+        if !self.sound.is_empty() {
+            self.sound.resize(2 * FRAME_SAMPLES, 0.0);
+            self.drain()?;
+        }
+        self.writer.finish()?;
+        std::fs::rename(&self.part, path).with_context(|| format!("{} cannot be written", path.display()))
+    }
+}
+
+fn style_number(engine: &Engine, text: &str) -> anyhow::Result<u32> {
+    let styles = engine.styles();
+    let found = match text.parse::<usize>() {
+        Ok(n) => (n < styles.len()).then_some(n),
+        Err(_) => styles.iter().position(|s| s.eq_ignore_ascii_case(text)),
+    };
+    found.map(|n| n as u32).with_context(|| format!("there is no style {text:?}; there are: {}", styles.join(", ")))
+}
+
+fn avatar(args: &RenderArgs) -> anyhow::Result<odori_engine::avatar::Avatar> {
+    match &args.avatar {
+        None => crate::library::built_in_avatar(),
+        Some(path) => {
+            let shown = path.display().to_string();
+            let bytes = std::fs::read(path).with_context(|| format!("{shown} cannot be read"))?;
+            crate::library::read_avatar(&bytes, None).with_context(|| shown)
+        }
+    }
+}
+
+fn pipeline(engine: &Arc<Engine>, args: &RenderArgs) -> anyhow::Result<Pipeline> {
+    let mut settings = Settings { energy: args.energy, style: style_number(engine, &args.style)?, ..Settings::default() };
+    settings.sampling.seed = args.seed;
+    if args.output.is_some() { engine.pipeline(&Arc::new(avatar(args)?), settings, false) } else { engine.poses(settings) }
+}
+
+fn bar(seconds: Option<f64>) -> ProgressBar {
+    let Some(seconds) = seconds else { return ProgressBar::new_spinner() };
+    let bar = ProgressBar::new((seconds * f64::from(FRAME_RATE)) as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} frames  {per_sec}  {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+#[derive(Default)]
+struct Report {
+    frames: u64,
+    times: BTreeMap<&'static str, Vec<f64>>,
+    rungs: BTreeMap<&'static str, u64>,
+}
+
+impl Report {
+    fn add(&mut self, frame: &Frame<'_>) {
+        self.frames += 1;
+        for (stage, time) in Stage::ALL.iter().zip(frame.timings) {
+            if !time.is_zero() {
+                self.times.entry(stage.name()).or_default().push(time.as_secs_f64() * 1e3);
+            }
+        }
+        if !frame.rgba.is_empty() {
+            *self.rungs.entry(frame.rung.name()).or_default() += 1;
+        }
+    }
+
+    fn json(mut self, engine: &Engine, elapsed: Duration, drew: bool) -> anyhow::Result<serde_json::Value> {
+        let seconds = self.frames as f64 / f64::from(FRAME_RATE);
+        let stages: serde_json::Map<_, _> = self
+            .times
+            .iter_mut()
+            .map(|(name, list)| {
+                list.sort_unstable_by(f64::total_cmp);
+                let at = |share: f64| (list[((list.len() - 1) as f64 * share).round() as usize] * 1e3).round() / 1e3;
+                ((*name).to_owned(), json!({ "p50_ms": at(0.5), "p95_ms": at(0.95), "p99_ms": at(0.99) }))
+            })
+            .collect();
+        let models: serde_json::Map<_, _> = engine.versions().into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect();
+        let draw = if drew { engine.drawer_description()? } else { "none".into() };
+        Ok(json!({
+            "frames": self.frames,
+            "seconds": seconds,
+            "realtime_factor": (seconds / elapsed.as_secs_f64() * 1e3).round() / 1e3,
+            "stages": stages,
+            "rungs": self.rungs,
+            "backend": { "compute": engine.backend_name(), "draw": draw },
+            "models": models,
+        }))
+    }
+}
+
+/// # Errors
+/// What cannot be read, rendered or written.
+pub fn run(args: &RenderArgs) -> anyhow::Result<()> {
+    let engine = Arc::new(Engine::open(&args.engine.options())?);
+    let mut song = super::open_song(&args.song)?;
+    let mut pipeline = pipeline(&engine, args)?;
+    let stated = song.decoder().stated_duration_s();
+    let expected = match (args.seconds, stated) {
+        (Some(s), Some(d)) => Some(s.min(d)),
+        (s, d) => s.or(d),
+    };
+    let limit = args.seconds.map_or(u64::MAX, |s| (s * f64::from(FRAME_RATE)).round() as u64);
+    let estimate = (expected.unwrap_or(600.0) * f64::from(FRAME_RATE)) as usize + FRAME_RATE as usize;
+    let mut video = match &args.output {
+        Some(path) => Some(Video::create(path, engine.width, engine.height, estimate)?),
+        None => None,
+    };
+    let mut keypoints = args.keypoints.as_ref().map(|p| keypoint_file(p, &engine)).transpose()?;
+    let mut poses: Vec<Pose> = Vec::new();
+    let mut report = Report::default();
+    let progress = bar(expected);
+    let start = Instant::now();
+    let (mut listen, mut model) = (Vec::new(), Vec::new());
+    let mut more = true;
+    while more && report.frames < limit {
+        more = song.next_into(&mut listen, &mut model)?;
+        if !more && !model.is_empty() {
+            // The last frame is filled up with silence.
+            model.resize(model.len().next_multiple_of(TICK_SAMPLES as usize), 0.0);
+            listen.resize(listen.len().next_multiple_of(LISTEN_PER_FRAME), 0.0);
+        }
+        let mut used = 0;
+        while model.len() - used >= TICK_SAMPLES as usize && listen.len() >= (used / TICK_SAMPLES as usize + 1) * LISTEN_PER_FRAME && report.frames < limit {
+            pipeline.push_audio(&model[used..used + TICK_SAMPLES as usize]);
+            let n = used / TICK_SAMPLES as usize;
+            used += TICK_SAMPLES as usize;
+            let frame = if video.is_some() { pipeline.next_frame() } else { pipeline.skip_frame() };
+            let Some(frame) = frame else { bail!("the pipeline gave no frame for a frame's sound; please report this") };
+            if let Some(video) = &mut video {
+                video.add(&frame, args.background, &listen[n * LISTEN_PER_FRAME..(n + 1) * LISTEN_PER_FRAME])?;
+            }
+            if let Some(file) = &mut keypoints {
+                let t = report.frames as f64 / f64::from(FRAME_RATE);
+                let points: Vec<_> = frame.keypoints.iter().map(|k| [round(k.position.x), round(k.position.y), round(k.confidence)]).collect();
+                writeln!(file, "{}", json!({ "t": (t * 1e6).round() / 1e6, "keypoints": points }))?;
+            }
+            if args.bvh.is_some() {
+                poses.push(frame.pose.clone());
+            }
+            report.add(&frame);
+            progress.inc(1);
+        }
+        model.drain(..used);
+        listen.drain(..used / TICK_SAMPLES as usize * LISTEN_PER_FRAME);
+    }
+    let elapsed = start.elapsed();
+    progress.finish_and_clear();
+    if report.frames == 0 {
+        bail!("{}: there is no sound in it to dance to", args.song.display());
+    }
+    if song.decoder().truncated() {
+        eprintln!("warning: {} ends early; the {:.1} s that could be read were rendered", args.song.display(), report.frames as f64 / f64::from(FRAME_RATE));
+    }
+    if let Some(mut file) = keypoints {
+        file.flush()?;
+    }
+    if let Some(path) = &args.bvh {
+        super::write_whole(path, bvh::write(&poses, FRAME_RATE as f32).as_bytes())?;
+    }
+    let drew = video.is_some();
+    if let (Some(mut video), Some(path)) = (video, &args.output) {
+        report.times.insert("encode", std::mem::take(&mut video.encode_times));
+        video.finish(path)?;
+    }
+    let summary = report.json(&engine, elapsed, drew)?;
+    if args.json {
+        println!("{summary}");
+    } else {
+        eprintln!("{:.1} s of dance, {} times real time", summary["seconds"].as_f64().unwrap_or_default(), summary["realtime_factor"]);
+    }
+    debug_assert!(MODEL_RATE as u64 / u64::from(FRAME_RATE) == TICK_SAMPLES);
+    Ok(())
+}
+
+fn round(x: f32) -> f64 {
+    (f64::from(x) * 1e3).round() / 1e3
+}
+
+fn keypoint_file(path: &std::path::Path, engine: &Engine) -> anyhow::Result<BufWriter<File>> {
+    let mut file = BufWriter::new(File::create(path).with_context(|| format!("{} cannot be written", path.display()))?);
+    let names: Vec<_> = SKELETON.keypoints.iter().map(|k| k.name.as_str()).collect();
+    writeln!(file, "{}", json!({ "names": names, "width": engine.width, "height": engine.height, "fps": FRAME_RATE }))?;
+    Ok(file)
+}

@@ -1,0 +1,222 @@
+//! What every session shares: the weights, read once, and the choice of what computes and what draws.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use odori_engine::avatar::Avatar;
+use odori_engine::ladder::Rung;
+use odori_engine::pipeline::{Models, PictureSetup, Pipeline, Settings};
+use odori_engine::render;
+use odori_kernels::{Backend, Weights, cpu, gpu};
+
+const TOKENIZER: &[u8] = include_bytes!("../../models/tokenizer.safetensors");
+const MOTION: &[u8] = include_bytes!("../../models/motion.safetensors");
+const DENOISER: &[u8] = include_bytes!("../../models/denoiser.safetensors");
+const STYLES: &str = include_str!("../../models/styles.json");
+
+/// Which family of kernels to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compute {
+    /// What measures faster on this machine.
+    #[default]
+    Auto,
+    Cpu,
+    Gpu,
+}
+
+/// What to draw with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Draw {
+    /// Vulkan, Metal or DX12 where there is one, else our CPU twin.
+    #[default]
+    Auto,
+    Cpu,
+    Gpu,
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub compute: Compute,
+    pub draw: Draw,
+    pub width: u32,
+    pub height: u32,
+    pub working_size: usize,
+    pub best: Rung,
+    /// Another folder of weights than the built-in ones.
+    pub models: Option<std::path::PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { compute: Compute::Auto, draw: Draw::Auto, width: 512, height: 512, working_size: 128, best: Rung::OneStep, models: None }
+    }
+}
+
+pub struct Engine {
+    pub backend: Backend,
+    /// Why this backend, in words.
+    pub reason: String,
+    pub draw: Draw,
+    pub width: u32,
+    pub height: u32,
+    working_size: usize,
+    best: Rung,
+    models: Models,
+    styles: Vec<String>,
+}
+
+/// The version in a weights file's metadata.
+fn version(weights: &Weights) -> String {
+    weights.metadata("version").unwrap_or("unversioned").to_owned()
+}
+
+fn read_models(folder: Option<&std::path::Path>) -> anyhow::Result<Models> {
+    let read = |name: &str, built_in: &'static [u8]| -> anyhow::Result<Weights> {
+        let file = folder.map(|f| f.join(format!("{name}.safetensors")));
+        let what = file.as_ref().map_or_else(|| format!("the built-in {name} weights"), |f| f.display().to_string());
+        let bytes = match &file {
+            Some(path) => std::borrow::Cow::Owned(std::fs::read(path).with_context(|| what.clone())?),
+            None => std::borrow::Cow::Borrowed(built_in),
+        };
+        Weights::from_safetensors(&bytes).with_context(|| what)
+    };
+    Ok(Models { tokenizer: read("tokenizer", TOKENIZER)?, motion: read("motion", MOTION)?, denoiser: read("denoiser", DENOISER)? })
+}
+
+impl Engine {
+    /// Reads the weights and chooses what computes.
+    ///
+    /// # Errors
+    /// Names the weights file or the device that cannot be used.
+    pub fn open(options: &Options) -> anyhow::Result<Self> {
+        let models = read_models(options.models.as_deref())?;
+        let styles = serde_json::from_str(STYLES).context("models/styles.json")?;
+        let (backend, reason) = choose(options.compute, &models, options.working_size)?;
+        Ok(Engine {
+            backend,
+            reason,
+            draw: options.draw,
+            width: options.width,
+            height: options.height,
+            working_size: options.working_size,
+            best: options.best,
+            models,
+            styles,
+        })
+    }
+
+    /// Names of the styles the motion model was trained on, in order.
+    pub fn styles(&self) -> &[String] {
+        &self.styles
+    }
+
+    pub fn backend_name(&self) -> &'static str {
+        match self.backend {
+            Backend::Cpu(_) => "cpu",
+            Backend::Gpu(_) => "gpu",
+        }
+    }
+
+    /// Name and version of every model.
+    pub fn versions(&self) -> [(&'static str, String); 3] {
+        let m = &self.models;
+        [("tokenizer", version(&m.tokenizer)), ("motion", version(&m.motion)), ("denoiser", version(&m.denoiser))]
+    }
+
+    fn drawer(&self) -> anyhow::Result<render::Drawer> {
+        let prefer = match self.draw {
+            Draw::Auto => render::Prefer::Auto,
+            Draw::Cpu => render::Prefer::Cpu,
+            Draw::Gpu => render::Prefer::Gpu,
+        };
+        Ok(render::open(prefer)?)
+    }
+
+    /// What draws, in words.
+    ///
+    /// # Errors
+    /// If nothing of what was asked for can draw.
+    pub fn drawer_description(&self) -> anyhow::Result<String> {
+        Ok(self.drawer()?.description().to_owned())
+    }
+
+    /// A pipeline with pictures. With `keep_budget` the ladder may step down.
+    ///
+    /// # Errors
+    /// What kept it from being built.
+    pub fn pipeline(&self, avatar: &Arc<Avatar>, settings: Settings, keep_budget: bool) -> anyhow::Result<Pipeline> {
+        let setup = PictureSetup {
+            avatar: Avatar::clone(avatar),
+            drawer: self.drawer()?,
+            width: self.width,
+            height: self.height,
+            working_size: self.working_size,
+            best: self.best,
+            keep_budget,
+        };
+        Ok(Pipeline::new(&self.backend, &self.models, settings, setup)?)
+    }
+
+    /// A pipeline that only dances.
+    ///
+    /// # Errors
+    /// What kept it from being built.
+    pub fn poses(&self, settings: Settings) -> anyhow::Result<Pipeline> {
+        Ok(Pipeline::poses_only(&self.backend, &self.models, settings)?)
+    }
+
+    /// # Errors
+    /// If the avatar cannot be drawn; the old one stays.
+    pub fn change_avatar(&self, pipeline: &mut Pipeline, avatar: &Arc<Avatar>) -> anyhow::Result<()> {
+        Ok(pipeline.set_avatar(Avatar::clone(avatar))?)
+    }
+}
+
+fn cpu_backend() -> Backend {
+    Backend::Cpu(cpu::Pool::new(std::thread::available_parallelism().map_or(2, usize::from).min(8)))
+}
+
+/// Measures one denoise step on a backend: the median of a few.
+fn measure(backend: &Backend, models: &Models, size: usize) -> anyhow::Result<Duration> {
+    use odori_engine::denoiser::{DenoiseOutput, Denoiser};
+    let mut denoiser = Denoiser::new(backend, &models.denoiser, size)?;
+    let mut out = DenoiseOutput::new(size);
+    let mut times: Vec<Duration> = (0..7)
+        .map(|i| {
+            let start = Instant::now();
+            denoiser.warm(i, &mut out);
+            start.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    Ok(times[times.len() / 2])
+}
+
+fn choose(compute: Compute, models: &Models, size: usize) -> anyhow::Result<(Backend, String)> {
+    if compute == Compute::Cpu {
+        return Ok((cpu_backend(), "asked for".into()));
+    }
+    let device = gpu::Device::open_default();
+    match (compute, device) {
+        (Compute::Gpu, Ok(device)) => Ok((Backend::Gpu(device), "asked for".into())),
+        (Compute::Gpu, Err(e)) => Err(anyhow::anyhow!("no GPU can compute: {e}; install its Vulkan driver, or use --compute cpu")),
+        (_, Err(e)) => Ok((cpu_backend(), format!("no GPU: {e}"))),
+        (_, Ok(device)) if device.info().software => Ok((cpu_backend(), format!("{} is software: the CPU kernels are many times faster", device.info().name))),
+        (_, Ok(device)) => {
+            let name = device.info().name.clone();
+            let (cpu, gpu) = (cpu_backend(), Backend::Gpu(device));
+            let on_cpu = measure(&cpu, models, size)?;
+            // A GPU that fails its first step is not chosen; its reason is shown.
+            match measure(&gpu, models, size) {
+                Ok(on_gpu) if on_gpu < on_cpu => Ok((gpu, format!("a denoise step takes {:.1} ms on {name}, {:.1} ms on the CPU", ms(on_gpu), ms(on_cpu)))),
+                Ok(on_gpu) => Ok((cpu, format!("a denoise step takes {:.1} ms on the CPU, {:.1} ms on {name}", ms(on_cpu), ms(on_gpu)))),
+                Err(e) => Ok((cpu, format!("{name} failed: {e}"))),
+            }
+        }
+    }
+}
+
+fn ms(d: Duration) -> f64 {
+    d.as_secs_f64() * 1e3
+}

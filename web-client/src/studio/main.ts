@@ -1,0 +1,291 @@
+// The studio: one session, its avatar and music, what is seen of it, and what it costs.
+
+import { Api, type Session, type Status } from "../lib/api";
+import { fillChoices, fileDrop } from "../lib/choices";
+import { publish, watch, type Peer } from "../lib/peer";
+import { drawWaterfall } from "./waterfall";
+
+const element = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
+const picture = element<HTMLDivElement>("picture");
+const video = element<HTMLVideoElement>("video");
+const play = element<HTMLButtonElement>("play");
+const panic = element<HTMLButtonElement>("panic");
+const unmute = element<HTMLButtonElement>("unmute");
+const dots = [...document.querySelectorAll<HTMLElement>(".dot")];
+
+type Source = { kind: "song"; id: string } | { kind: "upload"; name: string } | { kind: "microphone" } | { kind: "tab" };
+
+const api = new Api(new URLSearchParams(location.search).get("token"));
+let session: Session | null = null;
+let source: Source = { kind: "song", id: "" };
+let viewer: Peer | null = null;
+let sender: { peer: Peer; stream: MediaStream } | null = null;
+let live = false;
+let busy = false;
+
+function say(text: string, kind: "" | "live" | "error" = ""): void {
+  const state = element("state");
+  state.textContent = text;
+  state.dataset.kind = kind;
+}
+
+function fault(message: string | null): void {
+  const box = element("error");
+  box.hidden = message === null;
+  box.textContent = message ?? "";
+}
+
+/** What went wrong, in words that say what to do. */
+function reason(error: unknown): string {
+  if (error instanceof DOMException && error.name === "NotAllowedError") {
+    return "The browser was not allowed to listen. Allow the microphone or share the tab with its sound, then start again.";
+  }
+  if (error instanceof DOMException && error.name === "NotFoundError") {
+    return "No microphone was found. Plug one in, or choose a song.";
+  }
+  if (error instanceof TypeError) return "The engine does not answer. Is odori still running?";
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Runs one user action: one at a time, with its fault shown. */
+async function act(action: () => Promise<void>): Promise<void> {
+  if (busy) return;
+  busy = true;
+  fault(null);
+  refresh();
+  try {
+    await action();
+  } catch (error) {
+    fault(reason(error));
+  } finally {
+    busy = false;
+    refresh();
+  }
+}
+
+function refresh(): void {
+  play.disabled = busy || session === null;
+  panic.disabled = session === null;
+  play.textContent = live ? "Stop" : "Start";
+  picture.dataset.live = String(live);
+  element("loop-row").hidden = source.kind === "microphone" || source.kind === "tab";
+}
+
+async function listenTo(kind: "microphone" | "tab"): Promise<MediaStream> {
+  // The music must arrive as it is: no echo, noise or gain processing made for speech.
+  const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 2 };
+  if (kind === "microphone") return navigator.mediaDevices.getUserMedia({ audio });
+  const stream = await navigator.mediaDevices.getDisplayMedia({ video: true, audio });
+  if (stream.getAudioTracks().length === 0) {
+    for (const track of stream.getTracks()) track.stop();
+    throw new Error("That tab was shared without its sound. Share it again with “Share tab audio” ticked.");
+  }
+  for (const track of stream.getVideoTracks()) track.enabled = false;
+  return stream;
+}
+
+async function start(): Promise<void> {
+  if (!session) return;
+  say("Starting…");
+  const id = session.id;
+  if (source.kind === "microphone" || source.kind === "tab") {
+    const stream = await listenTo(source.kind);
+    await api.setSource(id, { kind: "live" });
+    const peer = await publish(api.whip(id), api.token, stream);
+    sender = { peer, stream };
+    stream.getAudioTracks()[0]!.addEventListener("ended", () => void act(stop));
+  } else if (source.kind === "song") {
+    await api.setSource(id, { kind: "song", id: source.id, loop: element<HTMLInputElement>("loop").checked });
+  }
+  const joined = watch(api.whep(id), api.token, show);
+  // The viewer hears a live source already: the preview stays silent then, or it would echo.
+  video.muted = source.kind === "microphone" || source.kind === "tab";
+  viewer = await joined;
+  viewer.pc.addEventListener("connectionstatechange", () => {
+    if (viewer && live && viewer.pc.connectionState === "failed") void act(reconnect);
+  });
+  await api.start(id);
+  live = true;
+  say("Live", "live");
+}
+
+function show(stream: MediaStream): void {
+  video.srcObject = stream;
+  video.play().catch(() => {
+    video.muted = true;
+    unmute.hidden = false;
+    void video.play();
+  });
+}
+
+async function reconnect(): Promise<void> {
+  if (!session) return;
+  say("Reconnecting…");
+  await viewer?.close();
+  viewer = await watch(api.whep(session.id), api.token, show);
+  say("Live", "live");
+}
+
+async function stop(): Promise<void> {
+  live = false;
+  if (session) await api.stop(session.id).catch(() => {});
+  for (const track of sender?.stream.getTracks() ?? []) track.stop();
+  await sender?.peer.close();
+  sender = null;
+  await viewer?.close();
+  viewer = null;
+  video.srcObject = null;
+  for (const dot of dots) dot.classList.remove("on");
+  say("Ready");
+}
+
+function status(s: Status): void {
+  const level = Math.max(-60, Math.min(0, s.level_db));
+  const meter = element("meter");
+  meter.setAttribute("aria-valuenow", level.toFixed(0));
+  meter.querySelector("span")!.style.width = `${((level + 60) / 60) * 100}%`;
+  const sure = live && s.beat.confidence >= 0.05;
+  const beat = Math.floor(s.beat.bar_phase * 4) % 4;
+  dots.forEach((dot, i) => dot.classList.toggle("on", sure && i === beat && s.beat.beat_phase < 0.35));
+  element("bpm").textContent = sure ? `${s.beat.bpm.toFixed(0)} BPM` : "– BPM";
+  element("total").textContent = s.total.p95_ms > 0 ? `${s.total.p95_ms.toFixed(0)} ms` : "–";
+  drawWaterfall(element<HTMLTableElement>("waterfall"), s.stages);
+  element("facts").textContent = [
+    `${s.fps.toFixed(0)} fps`,
+    s.rung,
+    `${s.late_frames} late`,
+    `${s.viewers} ${s.viewers === 1 ? "viewer" : "viewers"}`,
+  ].join(" · ");
+  if (s.error) fault(s.error);
+  if (live && s.state === "ended") void act(stop);
+}
+
+async function change(fields: Parameters<Api["change"]>[1]): Promise<void> {
+  if (session) session = await api.change(session.id, fields);
+}
+
+async function fillAvatars(selected: string): Promise<void> {
+  const avatars = await api.avatars();
+  fillChoices(
+    element("avatars"),
+    "avatar",
+    avatars.map((a) => ({ id: a.id, label: a.name, image: a.image })),
+    selected,
+    (id) => void act(async () => {
+      await change({ avatar: id });
+      still(avatars.find((a) => a.id === id)?.image);
+    }),
+  );
+  still(avatars.find((a) => a.id === selected)?.image);
+}
+
+/** The avatar as it stands, while nothing plays. */
+function still(image: string | undefined): void {
+  const idle = element("idle");
+  idle.querySelector("img")?.remove();
+  if (!image) return;
+  const figure = document.createElement("img");
+  figure.src = image;
+  figure.alt = "";
+  idle.prepend(figure);
+}
+
+function fillSources(songs: { id: string; title: string; seconds: number }[], upload?: string): void {
+  const choices = songs.map((s) => ({ id: `song:${s.id}`, label: s.title, detail: clock(s.seconds) }));
+  if (upload) choices.push({ id: "upload", label: upload, detail: "your song" });
+  choices.push({ id: "microphone", label: "Microphone", detail: "or line in" });
+  if ("getDisplayMedia" in navigator.mediaDevices) choices.push({ id: "tab", label: "Browser tab", detail: "its sound" });
+  if (upload) source = { kind: "upload", name: upload };
+  else if (songs[0]) source = { kind: "song", id: songs[0].id };
+  const selected = upload ? "upload" : `song:${songs[0]?.id}`;
+  fillChoices(element("sources"), "source", choices, selected, (id) => {
+    if (id === "microphone" || id === "tab") source = { kind: id };
+    else if (id === "upload") source = { kind: "upload", name: upload! };
+    else source = { kind: "song", id: id.slice("song:".length) };
+    refresh();
+    if (live) void act(async () => { await stop(); await start(); });
+  });
+}
+
+const clock = (seconds: number) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+
+async function open(): Promise<void> {
+  const songs = await api.songs();
+  session = await api.create();
+  fillSources(songs);
+  await fillAvatars(session.avatar);
+  const { settings } = session;
+  const energy = element<HTMLInputElement>("energy");
+  const seed = element<HTMLInputElement>("seed");
+  const background = element<HTMLInputElement>("background");
+  const style = element<HTMLSelectElement>("style");
+  style.replaceChildren(...session.styles.map((name, i) => new Option(name, String(i), false, i === settings.style)));
+  energy.value = String(settings.energy);
+  seed.value = String(settings.seed);
+  background.value = settings.background;
+  const showEnergy = () => (element("energy-value").textContent = `${Math.round(Number(energy.value) * 100)}%`);
+  showEnergy();
+  picture.style.background = background.value;
+
+  energy.addEventListener("input", showEnergy);
+  energy.addEventListener("change", () => void act(() => change({ energy: Number(energy.value) })));
+  style.addEventListener("change", () => void act(() => change({ style: Number(style.value) })));
+  background.addEventListener("input", () => (picture.style.background = background.value));
+  background.addEventListener("change", () => void act(() => change({ background: background.value })));
+  seed.addEventListener("change", () => void act(() => change({ seed: Math.max(0, Math.min(4294967295, Math.trunc(Number(seed.value)))) })));
+  element("reroll").addEventListener("click", () => {
+    seed.value = String(crypto.getRandomValues(new Uint32Array(1))[0]! % 1_000_000);
+    seed.dispatchEvent(new Event("change"));
+  });
+  element<HTMLInputElement>("overlay-url").value = new URL(session.overlay, location.href).href;
+
+  fileDrop(element("avatar-drop"), (file) => void act(async () => {
+    say("Reading the picture…");
+    const avatar = await api.uploadAvatar(file);
+    await change({ avatar: avatar.id });
+    await fillAvatars(avatar.id);
+    say(live ? "Live" : "Ready", live ? "live" : "");
+  }));
+  fileDrop(element("song-drop"), (file) => void act(async () => {
+    const was = live;
+    if (was) await stop();
+    say("Reading the song…");
+    await api.uploadSong(session!.id, file, element<HTMLInputElement>("loop").checked);
+    fillSources(songs, file.name);
+    say("Ready");
+    if (was) await start();
+  }));
+
+  api.events(session.id, status, (connected) => {
+    if (!connected) say("The engine does not answer. Trying again…", "error");
+    else say(live ? "Live" : "Ready", live ? "live" : "");
+  });
+  say("Ready");
+}
+
+play.addEventListener("click", () => void act(live ? stop : start));
+panic.addEventListener("click", () => void stop());
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") void stop();
+});
+unmute.addEventListener("click", () => {
+  video.muted = false;
+  unmute.hidden = true;
+});
+element("copy").addEventListener("click", async () => {
+  const field = element<HTMLInputElement>("overlay-url");
+  field.select();
+  await navigator.clipboard.writeText(field.value).catch(() => document.execCommand("copy"));
+  element("copy").textContent = "Copied";
+  setTimeout(() => (element("copy").textContent = "Copy"), 1500);
+});
+window.addEventListener("pagehide", () => {
+  void viewer?.close();
+  void sender?.peer.close();
+  if (session) api.close(session.id);
+});
+
+void act(open).then(() => {
+  if (!session) say("Not connected", "error");
+});
+
