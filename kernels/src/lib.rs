@@ -4,7 +4,7 @@
 //! cubecl kernels (GPU). Only this crate names cubecl; it knows no audio, no pose and no window.
 
 pub mod check;
-//CPU pub mod cpu;
+pub mod cpu;
 mod executor;
 pub mod layout;
 pub mod noise;
@@ -12,7 +12,7 @@ pub mod plan;
 pub mod reference;
 pub mod weights;
 
-//CPU pub use executor::{Backend, Executor};
+pub use executor::{Backend, Executor};
 pub use plan::Plan;
 pub use weights::{Weights, WeightsError};
 
