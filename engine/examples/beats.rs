@@ -1,7 +1,8 @@
 //! Measures the beat trackers: synthetic grids whose beats are exact, and real tracks for stability.
 //!
 //! `cargo run --release -p odori-engine --features aubio --example beats -- [FOLDER]`, where FOLDER holds songs,
-//! and drum one-shots under `loops/`. Without it, only the built-in sounds are used. `--each` prints every case.
+//! and drum one-shots under `loops/`. Without it, only the built-in sounds are used. `--each` prints every case, `--own` leaves
+//! aubio out.
 
 use std::time::Instant;
 
@@ -260,11 +261,13 @@ fn judge(beats: &[PredictedBeat], case: &Case) -> Outcome {
 }
 
 fn sources() -> Vec<(&'static str, fn() -> BeatSource)> {
-    vec![
-        ("own", BeatSource::default as fn() -> BeatSource),
-        #[cfg(feature = "aubio")]
-        ("aubio", || BeatSource::Aubio(Box::new(odori_engine::beat::AubioTempo::new().expect("aubio")))),
-    ]
+    #[allow(unused_mut)]
+    let mut sources = vec![("own", BeatSource::default as fn() -> BeatSource)];
+    #[cfg(feature = "aubio")]
+    if !std::env::args().any(|a| a == "--own") {
+        sources.push(("aubio", || BeatSource::Aubio(Box::new(odori_engine::beat::AubioTempo::new().expect("aubio")))));
+    }
+    sources
 }
 
 fn main() {

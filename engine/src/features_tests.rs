@@ -73,7 +73,7 @@ fn by_definition(audio: &[f32], hops: usize) -> Vec<Vec<f64>> {
     (0..hops)
         .map(|h| {
             let before = if h >= 2 { &logs[h - 2] } else { &zeros };
-            let flux: f64 = (0..80)
+            let flux: f64 = (0..80_usize)
                 .map(|b| {
                     let near = before[b.saturating_sub(1)..(b + 2).min(80)].iter().copied().fold(f64::MIN, f64::max);
                     (logs[h][b] - near).max(0.0)

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn surround_keeps_itu_ratios_drops_lfe_and_cannot_clip() {
         let mix = Downmix::from_count(6).unwrap();
-        let mut one = |channel: usize| {
+        let one = |channel: usize| {
             let mut frame = [0.0; 6];
             frame[channel] = 1.0;
             let mut out = Vec::new();

@@ -25,6 +25,10 @@ pub struct AubioTempo {
     predicted: Option<PredictedBeat>,
 }
 
+// SAFETY: the object behind `Tempo` is plain memory owned by it alone; aubio ties it to no thread, and `&mut self`
+// keeps its use exclusive.
+unsafe impl Send for AubioTempo {}
+
 impl AubioTempo {
     /// `None` if aubio cannot be set up.
     pub fn new() -> Option<Self> {

@@ -20,11 +20,13 @@ pub struct Clock {
     contrary_hops: u32,
     /// A reading has been accepted at least once.
     pub running: bool,
+    /// How often it jumped: what was learnt about single beats before may be off by one.
+    pub jumps: u32,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { beats: 0.0, bpm: 120.0, contrary_hops: 0, running: false }
+        Self { beats: 0.0, bpm: 120.0, contrary_hops: 0, running: false, jumps: 0 }
     }
 }
 
@@ -57,7 +59,7 @@ impl Clock {
             self.contrary_hops = self.contrary_hops.saturating_sub(2);
             if !contrary {
                 let pace = belief.min(1.0);
-                // Never more than a sixth of the step's own advance: the clock may slow down but not stop.
+                // Less than a third of the step's own advance: the clock may slow down but not stop.
                 let most = 0.3 * seconds * self.bpm / 60.0;
                 self.beats += (0.10 * pace * error).clamp(-most, most);
                 self.bpm *= 1.0 + 0.06 * pace * tempo_error;
@@ -67,6 +69,7 @@ impl Clock {
 
     /// Takes a reading as it is. The beat count never falls, so a beat is never told twice.
     fn jump(&mut self, bpm: f64, error: f64) {
+        self.jumps += 1;
         self.bpm = bpm;
         self.beats += if error < -0.25 { error + 1.0 } else { error };
     }

@@ -11,14 +11,14 @@ const PER_MINUTE: f64 = 60.0 * 60.0 * FINE as f64;
 const SLOWEST_BPM: f64 = 55.0;
 const FASTEST_BPM: f64 = 215.0;
 /// Where tempi are most usual, and how many octaves away they are unusual.
-const USUAL_BPM: f64 = 118.0;
+const USUAL_BPM: f64 = 112.0;
 const USUAL_OCTAVES: f64 = 0.55;
 /// How strongly evidence counts.
 const TRUST: f32 = 0.85;
 /// An onset counts within about this many hops of the beat.
 const WIDTH_HOPS: f64 = 1.3;
 /// Worth of an onset on the half beat, beside one on the beat.
-const OFFBEAT: f64 = 0.22;
+const OFFBEAT: f64 = 0.4;
 /// Readiness to change tempo at a beat: higher is steadier.
 const STEADINESS: f64 = 120.0;
 /// Probability of any tempo at all after a beat.
@@ -26,7 +26,7 @@ const SURPRISE: f64 = 2e-4;
 /// Per hop, this share of belief is spread over everything: what was ruled out can come back.
 const LEAK: f32 = 5e-4;
 /// How much a tempo's unusualness costs at each beat.
-const BIAS: f64 = 0.06;
+const BIAS: f64 = 0.15;
 /// Distances from the beat, in quarter hops, that the evidence table tells apart.
 const TABLE: usize = 64;
 

@@ -12,7 +12,7 @@ use crate::features::{HOP_FLOATS, HOPS_PER_SECOND};
 
 /// Onset evidence comes this long after the sound, because the window must fill: measured on clicks and drums by
 /// `examples/beats.rs`, such that the median lag of predicted beats is zero.
-const EVIDENCE_LATENCY_S: f64 = 0.020;
+const EVIDENCE_LATENCY_S: f64 = 0.028;
 /// Evidence that is kept to see whether it repeats: about 8.5 s.
 const HISTORY: usize = 512;
 
@@ -26,6 +26,8 @@ pub struct BeatTracker {
     hops: usize,
     /// Smoothed onset activity, 0..1: falls in silence.
     activity: f32,
+    /// The strongest recent onset, fading within seconds.
+    recent: f32,
     confidence: f32,
     now_samples: u64,
     /// Count of the last beat told.
@@ -33,6 +35,9 @@ pub struct BeatTracker {
     told_time: f64,
     predicted: Option<PredictedBeat>,
     last_tap: Option<f64>,
+    /// When sound was first heard, and whether the bar has been told.
+    began: Option<f64>,
+    bar_begun: bool,
 }
 
 impl Default for BeatTracker {
@@ -51,12 +56,15 @@ impl BeatTracker {
             history: [0.0; HISTORY],
             hops: 0,
             activity: 0.0,
+            recent: 0.0,
             confidence: 0.0,
             now_samples: 0,
             told: i64::MIN,
             told_time: f64::NEG_INFINITY,
             predicted: None,
             last_tap: None,
+            began: None,
+            bar_begun: false,
         }
     }
 
@@ -72,13 +80,20 @@ impl BeatTracker {
         self.now_samples = now_samples;
         self.history[self.hops % HISTORY] = evidence.onset;
         self.hops += 1;
-        self.activity += (evidence.activity - self.activity) / 30.0;
+        // Where nothing has sounded for a few seconds there is nothing to follow, however regular it was.
+        self.recent = (self.recent * 0.99).max(evidence.onset.min(1.0));
+        let alive = evidence.activity * (1.5 * self.recent).min(1.0);
+        self.activity += (alive - self.activity) / 30.0;
 
         self.pointer.step(evidence.onset * evidence.activity.max(0.2));
         let reading = self.pointer.reading();
         let belief = reading.sharpness * self.activity;
         let phase = reading.phase + EVIDENCE_LATENCY_S * reading.bpm / 60.0;
+        let jumps = self.clock.jumps;
         self.clock.step(seconds, reading.bpm, phase, f64::from(belief));
+        if self.clock.jumps != jumps {
+            self.bar.forget();
+        }
 
         let agrees = 1.0 - 2.0 * wrap(phase - self.clock.beats).abs() as f32;
         let target = if self.clock.running {
@@ -89,6 +104,7 @@ impl BeatTracker {
         // Trust grows within a second and fades within two.
         self.confidence += (target - self.confidence) / if target > self.confidence { 45.0 } else { 120.0 };
 
+        self.begin_bar(evidence.onset);
         let heard_beats = self.clock.beats - EVIDENCE_LATENCY_S * self.clock.bpm / 60.0;
         self.bar.step(hop, evidence.low, evidence.high, heard_beats);
         self.announce();
@@ -150,6 +166,22 @@ impl BeatTracker {
     pub fn tap_downbeat(&mut self, samples: u64) {
         let beats = self.clock.beats + (samples as f64 - self.now_samples as f64) / RATE * self.clock.bpm / 60.0;
         self.bar.set_downbeat(beats.round() as i64);
+    }
+
+    /// Music usually begins on a downbeat: once the beat is known, the bar is counted from the first sound.
+    fn begin_bar(&mut self, onset: f32) {
+        let now = self.now_samples as f64 / RATE;
+        if self.began.is_none() && onset > 0.3 {
+            self.began = Some(now - EVIDENCE_LATENCY_S);
+        }
+        if let Some(began) = self.began
+            && !self.bar_begun
+            && self.confidence > 0.25
+        {
+            self.bar_begun = true;
+            let beats_then = self.clock.beats - (now - began) * self.clock.bpm / 60.0;
+            self.bar.begin(beats_then.round() as i64);
+        }
     }
 
     /// How well the evidence of the last seconds repeats after one, two and four beats: 0..1.
