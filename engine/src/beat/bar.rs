@@ -9,7 +9,7 @@ const BEATS: usize = super::BEATS_PER_BAR as usize;
 /// What is left of old evidence after each bar.
 const FORGET: f32 = 0.88;
 /// A new downbeat must have this much more evidence than the old one.
-const ADVANTAGE: f32 = 1.15;
+const ADVANTAGE: f32 = 1.3;
 /// Worth of a change of the sustained spectrum (scaled log-mel, mean over bands) beside a hit.
 const CHANGE: f32 = 10.0;
 
