@@ -42,7 +42,7 @@ impl Kit {
         Self {
             kick: shape(6_000, 1_800.0, &mut |i| (0.35 * i.powf(0.62)).sin()),
             snare: shape(4_000, 900.0, &mut |i| 0.6 * rng.noise() + 0.4 * (i * 0.047).sin()),
-            hat: shape(1_200, 250.0, &mut |_| 0.5 * Rng(3).noise() * 0.0).iter().map(|_| 0.0).collect(),
+            hat: Vec::new(),
             tom: shape(6_000, 2_000.0, &mut |i| (i * 0.026).sin()),
         }
         .with_hat()
