@@ -1,1 +1,0 @@
-//! Tempo, beat and bar phase, predicted ahead.
