@@ -271,13 +271,14 @@ fn find_hem(g: &Grid, rig: &Rig, certain: bool) -> Option<f32> {
 
 /// Full in the middle of a disc, fading near its rim.
 fn disc(p: Vec2, centre: Vec2, radius: f32) -> f32 {
-    let t = ((radius - p.distance(centre)) / (0.35 * radius).max(1.0)).clamp(0.0, 1.0);
+    let t = ((radius - p.distance(centre)) / (0.14 * radius).max(2.0)).clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
 }
 
 /// How far a part reaches under or over its neighbours at this place: 0 not at all, 1 fully.
 fn lap(rig: &Rig, seg: &Segmentation, part: usize, p: Vec2) -> f32 {
-    let shoulder = |s: usize| disc(p, rig.shoulders[s], 1.35 * seg.arm_radius[s]);
+    let wide = if part == TORSO { 1.1 } else { 1.35 };
+    let shoulder = |s: usize| disc(p, rig.shoulders[s], wide * seg.arm_radius[s]);
     let hip = |s: usize| disc(p, rig.hips[s], 1.25 * seg.leg_radius[s]);
     match part {
         TORSO => {
@@ -310,7 +311,15 @@ fn picture(figure: &Image, rig: &Rig, seg: &Segmentation, part: usize) -> PartPi
                         }
                     }
                 }
-                let l = lap(rig, seg, part, Vec2::new(x as f32 + 0.5, y as f32 + 0.5));
+                // Hair over a shoulder stays with the head; limbs and torso lap over each other only.
+                let meets = part == TORSO || part == HEAD || seg.label[i] == TORSO as u8;
+                let hair = seg.label[i] == HEAD as u8;
+                let at = Vec2::new(x as f32 + 0.5, y as f32 + 0.5);
+                let l = match (meets, hair) {
+                    (true, false) => lap(rig, seg, part, at),
+                    (true, true) => disc(at, rig.neck, 1.2 * seg.neck_radius),
+                    _ => 0.0,
+                };
                 cover[i] = near.max((l * 255.0) as u8);
             }
         }
