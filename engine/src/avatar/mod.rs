@@ -5,6 +5,7 @@
 
 mod drive;
 mod figure;
+mod file;
 mod import;
 mod mesh;
 mod rig;
