@@ -1,0 +1,169 @@
+//! The `.odori` file: one safetensors container with PNG bytes, JSON and mesh arrays.
+//!
+//! Reading runs no code and trusts nothing: every size, index and number is checked before use.
+
+use std::collections::HashMap;
+
+use glam::Vec2;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use super::{
+    Avatar, AvatarError, BONES, IMAGE_MAX_SIDE, Image, LAYER_COUNT, Layer, REFERENCE_MAX, Rig, Vertex,
+};
+use crate::skeleton::KEYPOINT_COUNT;
+
+const VERSION: &str = "1";
+const FILE_MAX_BYTES: usize = 64 << 20;
+const VERTICES_MAX: usize = 20_000;
+const TRIANGLES_MAX: usize = 40_000;
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    name: String,
+    keypoints: [[f32; 2]; KEYPOINT_COUNT],
+    layers: [Layer; LAYER_COUNT],
+    rig: Rig,
+}
+
+fn bad(m: impl std::fmt::Display) -> AvatarError {
+    AvatarError::File(m.to_string())
+}
+
+impl Avatar {
+    pub fn to_bytes(&self) -> Result<Vec<u8>, AvatarError> {
+        let head = Head {
+            name: self.name.clone(),
+            keypoints: self.keypoints.map(|p| p.into()),
+            layers: self.layers,
+            rig: self.rig,
+        };
+        let head = serde_json::to_vec(&head).map_err(bad)?;
+        let (reference, atlas) = (to_png(&self.reference)?, to_png(&self.atlas)?);
+        let vertices: &[u8] = bytemuck::cast_slice(&self.vertices);
+        let indices: &[u8] = bytemuck::cast_slice(&self.indices);
+        let bytes = |data| TensorView::new(Dtype::U8, vec![<[u8]>::len(data)], data).map_err(bad);
+        let tensors = [
+            ("head.json", bytes(&head)?),
+            ("reference.png", bytes(&reference)?),
+            ("atlas.png", bytes(&atlas)?),
+            ("vertices", TensorView::new(Dtype::U8, vec![self.vertices.len(), size_of::<Vertex>()], vertices).map_err(bad)?),
+            ("indices", TensorView::new(Dtype::U32, vec![self.indices.len()], indices).map_err(bad)?),
+        ];
+        let meta = HashMap::from([("format".into(), "odori-avatar".into()), ("version".into(), VERSION.into())]);
+        safetensors::serialize(tensors, Some(meta)).map_err(bad)
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Avatar, AvatarError> {
+        if bytes.len() > FILE_MAX_BYTES {
+            return Err(bad(format!("{} MiB; at most 64 are accepted", bytes.len() >> 20)));
+        }
+        let (_, meta) = SafeTensors::read_metadata(bytes).map_err(|e| bad(format!("not an avatar ({e})")))?;
+        let meta = meta.metadata().clone().unwrap_or_default();
+        if meta.get("format").map(String::as_str) != Some("odori-avatar") {
+            return Err(bad("it is some other safetensors file"));
+        }
+        match meta.get("version").map(String::as_str) {
+            Some(VERSION) => {}
+            v => return Err(bad(format!("version {} is not known here; this program reads {VERSION}: import the picture again", v.unwrap_or("?")))),
+        }
+        let file = SafeTensors::deserialize(bytes).map_err(bad)?;
+        let part = |name: &str| file.tensor(name).map_err(|_| bad(format!("'{name}' is missing")));
+        let head = part("head.json")?;
+        if head.data().len() > 1 << 20 {
+            return Err(bad("its head is too long"));
+        }
+        let head: Head = serde_json::from_slice(head.data()).map_err(bad)?;
+        if head.name.chars().count() > 200 {
+            return Err(bad("its name is too long"));
+        }
+        let reference = from_png(part("reference.png")?.data(), REFERENCE_MAX)?;
+        let atlas = from_png(part("atlas.png")?.data(), 4096)?;
+        if !atlas.width.is_multiple_of(4) || !atlas.height.is_multiple_of(4) {
+            return Err(bad("its atlas has odd sides"));
+        }
+
+        let raw = part("vertices")?;
+        let count = raw.data().len() / size_of::<Vertex>();
+        if raw.dtype() != Dtype::U8 || raw.shape() != [count, size_of::<Vertex>()] || count > VERTICES_MAX {
+            return Err(bad("its vertices are misshapen"));
+        }
+        let vertices: Vec<Vertex> = raw.data().chunks_exact(size_of::<Vertex>()).map(bytemuck::pod_read_unaligned).collect();
+        let raw = part("indices")?;
+        if raw.dtype() != Dtype::U32 || raw.shape().len() != 1 || raw.shape()[0] > TRIANGLES_MAX * 3 {
+            return Err(bad("its triangles are misshapen"));
+        }
+        let indices: Vec<u32> = raw.data().chunks_exact(4).map(bytemuck::pod_read_unaligned).collect();
+        let avatar = Avatar {
+            name: head.name,
+            reference,
+            keypoints: head.keypoints.map(Vec2::from),
+            atlas,
+            vertices,
+            indices,
+            layers: head.layers,
+            rig: head.rig,
+        };
+        avatar.check()?;
+        Ok(avatar)
+    }
+
+    fn check(&self) -> Result<(), AvatarError> {
+        const FAR: f32 = 4.0 * IMAGE_MAX_SIDE as f32;
+        let near = |v: f32| v.is_finite() && v.abs() < FAR;
+        for v in &self.vertices {
+            let numbers = v.rest.iter().chain(&v.uv).chain(&v.pivot).chain([&v.bulge, &v.validity]);
+            let sum: f32 = v.weights.iter().sum();
+            let weights = v.weights.iter().all(|w| (0.0..=1.001).contains(w)) && (sum - 1.0).abs() < 0.01;
+            if !numbers.copied().all(near) || !weights || v.bones.iter().any(|&b| b as usize >= BONES) {
+                return Err(bad("a vertex is out of bounds"));
+            }
+        }
+        if self.indices.iter().any(|&i| i as usize >= self.vertices.len()) {
+            return Err(bad("a triangle names a vertex that is not there"));
+        }
+        for l in &self.layers {
+            let end = l.start as u64 + l.count as u64;
+            if end > self.indices.len() as u64 || !l.count.is_multiple_of(3) {
+                return Err(bad("a layer reaches past the triangles"));
+            }
+        }
+        let r = &self.rig;
+        let pairs = [r.shoulders, r.elbows, r.wrists, r.hands, r.hips, r.knees, r.ankles, r.toes, r.hair];
+        let points = pairs.into_iter().flatten().chain([r.pelvis, r.spine, r.neck, r.skull, r.head_top]).chain(self.keypoints);
+        if !points.into_iter().all(|p| near(p.x) && near(p.y)) || !near(r.ground) || !r.hem.is_none_or(near) {
+            return Err(bad("a joint is out of bounds"));
+        }
+        if r.height() < 8.0 || r.pelvis.distance(r.neck) < 1.0 {
+            return Err(bad("its joints lie on one spot"));
+        }
+        Ok(())
+    }
+}
+
+/// The picture keeps premultiplied values: what is read back is exactly what was drawn with.
+fn to_png(image: &Image) -> Result<Vec<u8>, AvatarError> {
+    use image::ImageEncoder;
+    let mut out = Vec::new();
+    image::codecs::png::PngEncoder::new_with_quality(
+        &mut out,
+        image::codecs::png::CompressionType::Default,
+        image::codecs::png::FilterType::Adaptive,
+    )
+    .write_image(&image.rgba, image.width, image.height, image::ExtendedColorType::Rgba8)
+    .map_err(bad)?;
+    Ok(out)
+}
+
+fn from_png(bytes: &[u8], most: u32) -> Result<Image, AvatarError> {
+    let mut reader = image::ImageReader::with_format(std::io::Cursor::new(bytes), image::ImageFormat::Png);
+    let mut limits = image::Limits::default();
+    (limits.max_image_width, limits.max_image_height) = (Some(most), Some(most));
+    limits.max_alloc = Some(256 << 20);
+    reader.limits(limits);
+    let picture = reader.decode().map_err(|e| bad(format!("a picture in it cannot be read ({e})")))?.into_rgba8();
+    if picture.width() < 4 || picture.height() < 4 {
+        return Err(bad("a picture in it is empty"));
+    }
+    Ok(Image { width: picture.width(), height: picture.height(), rgba: picture.into_raw() })
+}

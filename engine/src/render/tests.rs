@@ -1,0 +1,165 @@
+//! GPU and CPU draw the same; host structs have the layout that WGSL gives them.
+
+use super::gpu::{ComposeParams, PackParams, PuppetParams, Sizes};
+use super::*;
+use crate::avatar::{BoneTransform, Sidecar, Vertex, drive};
+use crate::pose::{Camera, Pose};
+use crate::skeleton::Bone;
+use glam::Quat;
+
+/// A figure of capsules with a face, drawn here so that no file is needed.
+pub(crate) fn figure() -> (Avatar, crate::avatar::ImportReport) {
+    let (w, h) = (300u32, 500u32);
+    let text = r#"{"width":300,"height":500,"keypoints":{
+        "nose":[150,95],"left_shoulder":[182,150],"right_shoulder":[118,150],"left_elbow":[225,193],"right_elbow":[75,193],
+        "left_wrist":[265,233],"right_wrist":[35,233],"left_hip":[169,270],"right_hip":[131,270],"left_knee":[175,355],
+        "right_knee":[125,355],"left_ankle":[180,440],"right_ankle":[120,440],"left_toe":[190,468],"right_toe":[110,468],
+        "neck":[150,140],"head_top":[150,30],"pelvis":[150,260],"left_hand":[280,248],"right_hand":[20,248]}}"#;
+    let sidecar = Sidecar::parse(text.as_bytes()).expect("the sidecar is fine");
+    let p = |n: &str| glam::Vec2::from(sidecar.keypoints[n]);
+    let mut capsules = vec![
+        (p("neck"), p("pelvis"), 34.0, [220, 70, 90]),
+        (p("neck"), p("nose"), 14.0, [250, 210, 180]),
+        (p("nose"), p("nose") - glam::Vec2::new(0.0, 15.0), 48.0, [250, 210, 180]),
+    ];
+    for s in ["left", "right"] {
+        let q = |n: &str| p(&format!("{s}_{n}"));
+        capsules.push((q("shoulder"), q("elbow"), 15.0, [220, 70, 90]));
+        capsules.push((q("elbow"), q("hand"), 12.0, [250, 210, 180]));
+        capsules.push((q("hip"), q("knee"), 17.0, [50, 70, 130]));
+        capsules.push((q("knee"), q("ankle"), 14.0, [50, 70, 130]));
+        capsules.push((q("ankle"), q("toe"), 13.0, [240, 240, 240]));
+    }
+    let mut rgba = vec![0u8; (w * h * 4) as usize];
+    for (i, px) in rgba.chunks_exact_mut(4).enumerate() {
+        let at = glam::Vec2::new((i as u32 % w) as f32 + 0.5, (i as u32 / w) as f32 + 0.5);
+        for &(a, b, r, c) in &capsules {
+            let t = ((at - a).dot(b - a) / (b - a).length_squared()).clamp(0.0, 1.0);
+            let cover = (r - at.distance(a.lerp(b, t)) + 0.5).clamp(0.0, 1.0);
+            if cover > 0.0 && (cover * 255.0) as u8 >= px[3] {
+                px.copy_from_slice(&[c[0], c[1], c[2], (cover * 255.0) as u8]);
+            }
+        }
+    }
+    Avatar::import(w, h, rgba, Some(&sidecar)).expect("the figure is found")
+}
+
+fn dancing() -> Pose {
+    let mut pose = Pose::default();
+    let mut turn = |n: &str, q: Quat| pose.rotations[Bone::named(n).expect("a bone").index()] = q;
+    turn("leftUpperArm", Quat::from_rotation_z(0.9));
+    turn("leftLowerArm", Quat::from_rotation_z(1.1));
+    turn("rightUpperArm", Quat::from_rotation_z(0.8));
+    turn("rightLowerArm", Quat::from_rotation_y(1.6));
+    turn("leftUpperLeg", Quat::from_rotation_z(0.6));
+    turn("spine", Quat::from_rotation_z(-0.2));
+    turn("head", Quat::from_rotation_y(0.4));
+    pose
+}
+
+fn open_gpu() -> Option<Drawer> {
+    match GpuDrawer::open(true) {
+        Ok(g) => {
+            println!("drawing on {}", g.info());
+            Some(Drawer::Gpu(Box::new(g)))
+        }
+        Err(e) => {
+            println!("SKIPPED: {e}");
+            None
+        }
+    }
+}
+
+/// Share of values further apart than `near`, and the mean distance.
+fn apart(a: &[f32], b: &[f32], near: f32) -> (f32, f32) {
+    assert_eq!(a.len(), b.len());
+    let far = a.iter().zip(b).filter(|(x, y)| (*x - *y).abs() > near).count();
+    let sum: f32 = a.iter().zip(b).map(|(x, y)| (x - y).abs()).sum();
+    (far as f32 / a.len() as f32, sum / a.len() as f32)
+}
+
+#[test]
+fn gpu_and_cpu_draw_the_same_frames() {
+    let Some(mut gpu) = open_gpu() else { return };
+    let (avatar, _) = figure();
+    let mut cpu = open(Prefer::Cpu);
+    gpu.set_avatar(&avatar);
+    cpu.set_avatar(&avatar);
+    for (full, work) in [(Size::square(512), Size::square(128)), (Size::new(360, 640), Size::square(96)), (Size::square(256), Size::square(192))] {
+        let frame = drive(&avatar, &dancing(), &Camera::full_body(full.width as f32, full.height as f32));
+        let a = cpu.draw_puppet(&frame, full, work).unwrap().to_vec();
+        let b = gpu.draw_puppet(&frame, full, work).unwrap().to_vec();
+        assert!(a.iter().filter(|v| **v > 0.5).count() > work.pixels() / 20, "something is drawn");
+        let (far, mean) = apart(&a, &b, 0.06);
+        println!("{full:?} puppet: {:.4} % far, mean {mean:.5}", far * 100.0);
+        assert!(far < 0.005 && mean < 0.002, "{full:?}: {far} {mean}");
+        // A made-up denoiser answer: the warp, darker, with half its detail.
+        let denoised: Vec<f32> = a.chunks_exact(5).flat_map(|p| [p[0] * 0.8, p[1] * 0.8, p[2] * 0.8, p[3], 0.5]).collect();
+        let picture = Arc::new(Image { width: full.width as u32, height: full.height as u32, rgba: (0..full.pixels() * 4).map(|i| if i % 4 == 3 { 255 } else { (i / 7) as u8 }).collect() });
+        for background in [Background::Clear, Background::Colour([20, 200, 90]), Background::Picture(picture)] {
+            for d in [None, Some(denoised.as_slice())] {
+                let floats = |v: &[u8]| v.iter().map(|&x| x as f32 / 255.0).collect::<Vec<_>>();
+                let x = floats(cpu.compose(d, &background).unwrap());
+                let y = floats(gpu.compose(d, &background).unwrap());
+                let (far, mean) = apart(&x, &y, 0.06);
+                assert!(far < 0.005 && mean < 0.004, "{full:?} {:?}: {far} {mean}", d.is_some());
+            }
+        }
+        for (matrix, matte) in [(Matrix::Bt601, false), (Matrix::Bt709, true)] {
+            let Drawer::Gpu(g) = &mut gpu else { unreachable!() };
+            let (mut x, mut y) = (Vec::new(), Vec::new());
+            g.pack_on_device(matrix, matte, &mut x).unwrap();
+            y.resize(x.len(), 0);
+            let frame = g.compose(Some(&denoised), &Background::Clear).unwrap().to_vec();
+            g.pack_on_device(matrix, matte, &mut x).unwrap();
+            yuv::pack_i420(&frame, full.width, full.height, matrix, matte, &mut y);
+            let most = x.iter().zip(&y).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(most <= Some(1), "{matrix:?}: {most:?}");
+        }
+    }
+}
+
+#[test]
+fn host_structs_have_the_layout_of_wgsl() {
+    let sizes = [
+        (odori_shaders::PUPPET, "Vertex", size_of::<Vertex>(), vec![0, 8, 16, 24, 28, 32, 48]),
+        (odori_shaders::PUPPET, "Bone", size_of::<BoneTransform>(), vec![0, 8, 16, 28, 32]),
+        (odori_shaders::PUPPET, "PuppetParams", size_of::<PuppetParams>(), vec![0, 8, 16]),
+        (odori_shaders::DOWNSAMPLE, "Sizes", size_of::<Sizes>(), vec![0, 8]),
+        (odori_shaders::COMPOSE, "ComposeParams", size_of::<ComposeParams>(), vec![0, 8, 16, 32, 36]),
+        (odori_shaders::PACK, "PackParams", size_of::<PackParams>(), vec![0, 8, 12, 16, 32, 48]),
+    ];
+    use std::mem::offset_of;
+    assert_eq!(offset_of!(Vertex, bones), 32);
+    assert_eq!(offset_of!(Vertex, weights), 48);
+    assert_eq!(offset_of!(BoneTransform, angle), 28);
+    assert_eq!(offset_of!(BoneTransform, trust), 32);
+    assert_eq!(offset_of!(ComposeParams, denoised), 32);
+    for (source, name, bytes, offsets) in sizes {
+        let module = naga::front::wgsl::parse_str(source).expect("valid WGSL");
+        let (_, t) = module.types.iter().find(|(_, t)| t.name.as_deref() == Some(name)).expect("the struct is there");
+        let naga::TypeInner::Struct { members, span } = &t.inner else { panic!("{name} is a struct") };
+        assert_eq!(*span as usize, bytes, "{name}");
+        let first: Vec<u32> = members.iter().map(|m| m.offset).filter(|o| offsets.contains(o)).collect();
+        assert_eq!(first, offsets, "{name}");
+    }
+}
+
+#[test]
+fn the_puppet_without_a_denoiser_is_the_frame() {
+    let (avatar, report) = figure();
+    assert!((900..2400).contains(&report.triangles), "{}", report.triangles);
+    let mut cpu = open(Prefer::Cpu);
+    assert!(matches!(cpu.compose(None, &Background::Clear), Err(RenderError::NoAvatar)));
+    cpu.set_avatar(&avatar);
+    let full = Size::square(256);
+    let frame = drive(&avatar, &Pose::default(), &Camera::full_body(256.0, 256.0));
+    let work = cpu.draw_puppet(&frame, full, Size::square(128)).unwrap().to_vec();
+    assert!(work.chunks_exact(5).all(|p| p[4] <= p[3] + 1e-3 && p[0] <= p[3] + 1e-3));
+    let out = cpu.compose(None, &Background::Clear).unwrap().to_vec();
+    // A perfect denoiser with the mask at one changes nothing either.
+    let same: Vec<f32> = work.chunks_exact(5).flat_map(|p| [p[0], p[1], p[2], p[3], 1.0]).collect();
+    let again = cpu.compose(Some(&same), &Background::Clear).unwrap();
+    assert!(out.iter().zip(again).all(|(a, b)| a.abs_diff(*b) <= 1));
+    assert!(cpu.draw_puppet(&frame, Size::square(5000), Size::square(128)).is_err());
+}

@@ -1,0 +1,70 @@
+// The frame: the denoised picture enlarged, with the warp's own fine detail where the mask lends it, over a ground.
+// CPU twin: engine/src/render/compose.rs, `compose`.
+
+struct ComposeParams {
+    full: vec2<u32>,
+    work: vec2<u32>,
+    // Opaque ground colour; its fourth value is 0 for a clear ground.
+    ground: vec4<f32>,
+    // 1: a denoised picture is there. 0: the warp alone.
+    denoised: u32,
+    // 1: the ground is the picture in `backdrop`.
+    pictured: u32,
+    pad0: u32,
+    pad1: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: ComposeParams;
+@group(0) @binding(1) var colour: texture_2d<f32>;
+// work * 5, as `downsample` wrote it.
+@group(0) @binding(2) var<storage, read> working: array<f32>;
+// work * 5: denoised red, green, blue, alpha (premultiplied), then the detail mask.
+@group(0) @binding(3) var<storage, read> denoised: array<f32>;
+// full: opaque RGBA8.
+@group(0) @binding(4) var<storage, read> backdrop: array<u32>;
+// full: premultiplied RGBA8.
+@group(0) @binding(5) var<storage, read_write> frame: array<u32>;
+
+@compute @workgroup_size(8, 8)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    if (id.x >= params.full.x || id.y >= params.full.y) {
+        return;
+    }
+    let warp = textureLoad(colour, id.xy, 0);
+    var out = warp;
+    if (params.denoised == 1u) {
+        let scale = vec2<f32>(params.work) / vec2<f32>(params.full);
+        let most = vec2<f32>(params.work - vec2<u32>(1u));
+        let p = clamp((vec2<f32>(id.xy) + 0.5) * scale - 0.5, vec2<f32>(0.0), most);
+        let a = vec2<u32>(floor(p));
+        let b = min(a + vec2<u32>(1u), params.work - vec2<u32>(1u));
+        let k = p - vec2<f32>(a);
+        let w = vec4<f32>((1.0 - k.x) * (1.0 - k.y), k.x * (1.0 - k.y), (1.0 - k.x) * k.y, k.x * k.y);
+        let at = 5u * vec4<u32>(
+            a.y * params.work.x + a.x,
+            a.y * params.work.x + b.x,
+            b.y * params.work.x + a.x,
+            b.y * params.work.x + b.x,
+        );
+        var clean = vec4<f32>(0.0);
+        var low = vec4<f32>(0.0);
+        var mask = 0.0;
+        for (var i = 0u; i < 4u; i++) {
+            let j = at[i];
+            clean += w[i] * vec4<f32>(denoised[j], denoised[j + 1u], denoised[j + 2u], denoised[j + 3u]);
+            low += w[i] * vec4<f32>(working[j], working[j + 1u], working[j + 2u], working[j + 3u]);
+            mask += w[i] * denoised[j + 4u];
+        }
+        out = clean + mask * (warp - low);
+        out = clamp(out, vec4<f32>(0.0), vec4<f32>(1.0));
+        out = vec4<f32>(min(out.xyz, vec3<f32>(out.w)), out.w);
+    }
+    let i = id.y * params.full.x + id.x;
+    if (params.pictured == 1u) {
+        let g = unpack4x8unorm(backdrop[i]);
+        out = vec4<f32>(out.xyz + g.xyz * (1.0 - out.w), 1.0);
+    } else if (params.ground.w > 0.0) {
+        out = vec4<f32>(out.xyz + params.ground.xyz * (1.0 - out.w), 1.0);
+    }
+    frame[i] = pack4x8unorm(out);
+}
