@@ -221,8 +221,8 @@ def _echo(send: np.ndarray, rate: int, seconds: float) -> np.ndarray:
     return out
 
 
-def render(spec: SongSpec, rate: int = 24000, stereo: bool = False, tail_s: float = 0.0, loudness: float = 0.2) -> Rendered:
-    """Plays a song. loudness is the RMS that the loud parts are brought to before the soft limiter (peak < 1)."""
+def render(spec: SongSpec, rate: int = 24000, stereo: bool = False, tail_s: float = 0.0, loudness: float = 0.2, ceiling: float = 0.97) -> Rendered:
+    """Plays a song. loudness is the RMS that the loud parts are brought to before the soft limiter, ceiling its top."""
     beat_times = spec.beat_times()
     channels = 2 if stereo else 1
     samples = int(round((beat_times[-1] + tail_s) * rate))
@@ -279,7 +279,7 @@ def render(spec: SongSpec, rate: int = 24000, stereo: bool = False, tail_s: floa
         mix += _reverb(reverb_send, rate, spec.reverb_s, spec.seed)
 
     mix *= np.float32(loudness / (_loud_rms(mix, rate) + 1e-9))
-    mix = _limit(mix)
+    mix = _limit(mix, ceiling)
     beats = beat_times[:-1]
     return Rendered(mix if stereo else mix[0], rate, beats, beats[::BEATS_PER_BAR], np.asarray(spec.energy, np.float32), spec.sections)
 
@@ -293,11 +293,12 @@ def _loud_rms(x: np.ndarray, rate: int) -> float:
     return float(np.sqrt(np.quantile(power, 0.8))) if len(power) else 0.0
 
 
-def _limit(x: np.ndarray) -> np.ndarray:
-    """Linear below 0.6, then bends smoothly towards 0.97."""
+def _limit(x: np.ndarray, ceiling: float) -> np.ndarray:
+    """Linear below 0.6 of the ceiling, then bends smoothly towards it."""
+    knee, room = np.float32(0.6 * ceiling), np.float32(0.4 * ceiling)
     magnitude = np.abs(x)
-    over = np.maximum(magnitude - 0.6, 0)
-    return (np.sign(x) * (np.minimum(magnitude, 0.6) + 0.37 * np.tanh(over / 0.37))).astype(np.float32)
+    bent = room * np.tanh(np.maximum(magnitude - knee, 0) / room)
+    return (np.sign(x) * (np.minimum(magnitude, knee) + bent)).astype(np.float32)
 
 
 def random_song(rng: np.random.Generator, bpm: float, bars: int, genre: str | None = None) -> SongSpec:
