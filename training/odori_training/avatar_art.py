@@ -8,6 +8,7 @@ joints and bent. It needs cairosvg; it must not read any picture.
 """
 
 import argparse
+import importlib
 import io
 import json
 import math
@@ -171,18 +172,22 @@ def render_png(svg: str, width: int, height: int) -> bytes:
     return out.getvalue()
 
 
-def main() -> None:
-    from . import avatar_kana
+FIGURES = ("kana",)
 
-    figures = {"kana": avatar_kana}
+
+def load_figure(name: str):
+    """The module of a figure: its RIG and draw() -> svg."""
+    return importlib.import_module(f".avatar_{name}", __package__)
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[2] / "assets/avatars")
-    parser.add_argument("--only", choices=figures)
+    parser.add_argument("--only", choices=FIGURES)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        if options.only not in (None, name):
-            continue
+    for name in FIGURES if options.only is None else (options.only,):
+        figure = load_figure(name)
         rig, svg = figure.RIG, figure.draw()
         png = render_png(svg, rig.width, rig.height)
         (options.out / f"{name}.svg").write_text(svg)

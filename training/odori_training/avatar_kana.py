@@ -7,8 +7,8 @@ from .avatar_art import Drawing, Rig, fill, inked, line, oval, smooth, tube, und
 
 RIG = Rig(
     width=1000, height=1600, middle=500.0, head_top=76, eye=(45, 240), ear=(104, 236), nose=270, neck=352, shoulder=(98, 398),
-    upper_arm=196, lower_arm=186, hand=56, arm_degrees=40, pelvis=752, hip=(60, 782), knee=(85, 1100), ankle=(110, 1418), toe=(124, 1492),
-    head_scale=1.13, head_pivot=332, drop=46,
+    upper_arm=196, lower_arm=186, hand=62, arm_degrees=40, pelvis=752, hip=(60, 782), knee=(85, 1100), ankle=(110, 1418), toe=(124, 1492),
+    head_scale=1.13, head_pivot=240, drop=34,
 )  # fmt: skip
 
 INK, SKIN_INK, HAIR_INK = "#221c44", "#8c3f45", "#0c4a5e"
@@ -18,32 +18,34 @@ WHITE, WHITE_SHADE = "#fdfcff", "#c9cbe8"
 INDIGO, INDIGO_SHADE, INDIGO_LIGHT = "#4c54ab", "#363a7e", "#6a73cf"
 AQUA, AQUA_DARK = "#4fe3d4", "#16a5b0"
 HAIR, HAIR_SHADE, HAIR_LIGHT, HAIR_BACK = "#27b5bd", "#14808f", "#8ff0e2", "#0f6f80"
+HAND = 1.14  # hands are drawn this much larger than their numbers
 OUT, MID, FINE = 4.2, 3.0, 2.0  # outline, inner contour, detail
 
 
 def arm(a: Drawing) -> tuple[str, str, str]:
     """(outline, hand, fills) of the left arm in its own frame; x runs from the shoulder joint to the wrist."""
     end = RIG.upper_arm + RIG.lower_arm
-    sleeve = tube([(-34, 18, 30), (-6, 31, 50), (40, 42, 54), (100, 46, 51), (196, 45, 48), (270, 47, 50), (322, 49, 52), (344, 44, 46), (354, 34, 36)], 0.9)
+    sleeve = tube([(-22, 22, 24), (0, 33, 46), (40, 42, 54), (100, 46, 51), (196, 45, 48), (270, 47, 50), (322, 49, 52), (344, 44, 46), (354, 34, 36)], 0.9)
     cuff = tube([(346, 33, 35), (358, 35, 36), (376, 33, 34), (384, 29, 30), (380, 0, 0)], 0.6)
-    shape = [
-        (end - 8, -25), (end + 18, -32), (end + 44, -36), (end + 70, -33), (end + 88, -26), (end + 92, -18), (end + 100, -10), (end + 103, -2),
-        (end + 100, 6), (end + 97, 13), (end + 88, 22), (end + 78, 28), (end + 56, 31), (end + 30, 30), (end - 8, 25),
-    ]  # fmt: skip
-    palm = smooth(shape, True, 0.9)
+    palm = (
+        f"M{end - 8},-25 C{end + 14},-31 {end + 38},-37 {end + 68},-34 C{end + 86},-32 {end + 95},-25 {end + 91},-17 C{end + 103},-17 {end + 108},-7 {end + 100},-1 "
+        f"C{end + 108},3 {end + 105},13 {end + 94},14 C{end + 97},22 {end + 88},29 {end + 76},29 C{end + 54},32 {end + 18},31 {end - 8},25 Z"
+    )
     glove = f"M{end - 20},-40 H{end + 49} C{end + 54},-14 {end + 54},10 {end + 50},40 H{end - 20} Z"
     thumb = f"M{end + 6},18 C{end + 14},34 {end + 28},50 {end + 46},58 C{end + 60},62 {end + 67},51 {end + 58},43 C{end + 49},36 {end + 46},24 {end + 42},12 Z"
 
     skin = a.gradient([(0, SKIN_LIGHT), (0.45, SKIN), (1, "#fbc9b4")], 0, -36, 0, 34)
     dark = a.gradient([(0, INDIGO_LIGHT), (0.45, INDIGO), (1, INDIGO_SHADE)], 0, -34, 0, 34)
-    hand = inked(thumb, skin, SKIN_INK, MID) + a.clip(thumb, fill(f"M{end - 10},0 h38 l6,70 h-44 Z", INDIGO)) + line(f"M{end + 32},52 l2,-24", INK, MID)
+    hand = inked(thumb, skin, SKIN_INK, MID) + a.clip(f"M{end - 14},-10 H{end + 37} L{end + 27},80 H{end - 14} Z", fill(thumb, INDIGO) + line(thumb, INK, OUT) ) + a.clip(thumb, line(f"M{end + 37},0 L{end + 27},80", INK, MID))
     hand += inked(palm, skin, SKIN_INK, OUT - 0.4)
-    hand += line(f"M{end + 90},-18 C{end + 78},-16 {end + 64},-15 {end + 54},-15 M{end + 100},-2 C{end + 84},0 {end + 66},0 {end + 54},0 M{end + 94},14 C{end + 80},15 {end + 66},15 {end + 54},15", SKIN_INK, FINE + 0.2)
+    hand += line(f"M{end + 91},-17 C{end + 80},-18 {end + 68},-17 {end + 58},-16 M{end + 100},-1 C{end + 86},-1 {end + 70},-1 {end + 58},-1 M{end + 94},14 C{end + 82},14 {end + 68},13 {end + 58},13", SKIN_INK, FINE + 0.2)
     hand += a.clip(palm, fill(glove, dark) + line(f"M{end + 45},-40 C{end + 50},-14 {end + 50},10 {end + 46},40", AQUA, 5) + line(f"M{end + 51},-40 C{end + 56},-14 {end + 56},10 {end + 52},40", INK, MID))
     hand += a.clip(glove, line(palm, INK, OUT)) + line(f"M{end + 18},-15 h16 M{end + 17},-2 h18 M{end + 18},11 h16", INDIGO_SHADE, FINE + 0.4)
 
+    hand = f'<g transform="translate({end},0) scale({HAND}) translate({-end},0)">{hand}</g>'
+
     cloth = a.gradient([(0, CORAL_LIGHT), (0.3, CORAL), (1, CORAL)], 0, -48, 0, 52)
-    shade = smooth([(-20, 60), (20, 34), (70, 24), (196, 21), (322, 22), (358, 14), (362, 70), (-20, 74)], True, 0.7)
+    shade = smooth([(30, 70), (48, 44), (90, 27), (196, 21), (322, 22), (358, 14), (362, 70), (30, 74)], True, 0.7)
     inside = fill(sleeve, cloth)
     inside += a.clip(sleeve, fill(shade, CORAL_SHADE, 0.72) + line("M40,-34 C90,-40 196,-38 318,-42", "#ffc9ba", 4.5, 0.7) + fill("M272,-60 h22 v130 h-22 Z", WHITE) + fill("M272,22 h22 v50 h-22 Z", WHITE_SHADE) + fill("M300,-60 h8 v130 h-8 Z", AQUA) + fill("M300,22 h8 v50 h-8 Z", AQUA_DARK))
     inside += line("M330,-34 C334,-16 334,-2 329,10 M318,36 C326,30 330,22 331,14", CORAL_SHADE, FINE + 0.6)
@@ -110,7 +112,7 @@ def draw() -> str:
 
 
 def back_hair(a: Drawing) -> None:
-    d = "M0,84 C86,84 134,140 136,214 C138,262 142,296 160,330 C146,332 136,330 126,324 C128,336 126,346 118,356 C106,352 96,344 88,334 L-88,334 C-96,344 -106,352 -118,356 C-126,346 -128,336 -126,324 C-136,330 -146,332 -160,330 C-142,296 -138,262 -136,214 C-134,140 -86,84 0,84 Z"
+    d = "M0,84 C86,84 134,140 136,214 C138,262 142,296 160,330 C146,332 136,330 126,324 C128,336 126,346 118,356 C106,352 96,344 88,334 C60,356 -60,356 -88,334 C-96,344 -106,352 -118,356 C-126,346 -128,336 -126,324 C-136,330 -146,332 -160,330 C-142,296 -138,262 -136,214 C-134,140 -86,84 0,84 Z"
     a.add(inked(d, a.gradient([(0, HAIR_SHADE), (0.7, HAIR_BACK), (1, "#1aa0a6")], 0, 120, 0, 350), HAIR_INK, OUT))
     a.add(a.both(line("M112,250 C114,284 118,308 124,322 M96,270 C98,300 100,320 92,334", HAIR_INK, FINE, 0.7)))
 
@@ -136,7 +138,7 @@ def legs_and_hips(a: Drawing) -> None:
 
 
 def neck(a: Drawing) -> None:
-    d = "M-31,300 L-31,350 C-33,368 -44,376 -60,382 L-40,414 C-16,424 16,424 40,414 L60,382 C44,376 33,368 31,350 L31,300 Z"
+    d = "M-31,300 L-31,350 C-33,368 -44,376 -60,382 L-30,402 C-14,414 14,414 30,402 L60,382 C44,376 33,368 31,350 L31,300 Z"
     a.add(inked(d, SKIN, SKIN_INK, MID))
     a.add(a.clip(d, fill("M-34,290 h68 v62 C24,370 -16,374 -34,352 Z", SKIN_SHADE)))
     a.add(a.both(line("M8,398 C18,394 28,390 34,384", SKIN_INK, FINE, 0.6)))
@@ -161,18 +163,19 @@ def arms_and_jacket(a: Drawing) -> None:
     for x, h in ((-30, 26), (-15, 50), (0, 72), (15, 42), (30, 58)):
         paint = CORAL if x == 0 else AQUA_DARK if abs(x) == 30 else INDIGO
         a.add(f'<rect x="{x - 5}" y="{540 - h / 2}" width="10" height="{h}" rx="5" fill="{paint}"/>')
+    a.add(a.both(fill("M80,400 L56,436 C46,500 47,600 49,676 L80,676 Z", "#dcdef2", 0.9)))
     a.add(fill("M-66,672 h132 v40 h-132 Z", WHITE_SHADE, 0.6) + line("M-40,640 C-36,652 -34,664 -34,676 M44,626 C38,644 36,660 36,676", WHITE_SHADE, MID))
     a.add(line("M-66,706 C-30,712 30,712 66,706", INK, MID))
     # jacket: flat cloth under panel and sleeve, so that the shoulder has no edge of its own
-    a.add(a.both(fill(panel, CORAL) + f"{frame}{inside}</g>" + a.clip(panel, fill("M40,350 H92 C112,400 106,460 107,560 L107,700 H40 Z", CORAL))))
-    front = a.clip(panel, fill("M132,440 C108,452 103,500 106,560 C108,610 108,650 112,690 L140,690 L140,430 Z", CORAL_SHADE, 0.72) + fill("M40,688 L40,648 C72,662 104,652 140,622 L140,688 Z", CORAL_SHADE, 0.5) + line("M60,440 C57,520 58,610 59,680", WHITE, 7))
+    a.add(a.both(fill(panel, CORAL) + f"{frame}{inside}</g>" + a.clip(panel, fill("M40,350 H92 C110,400 118,440 118,470 L140,474 V700 H40 Z", CORAL))))
+    front = a.clip(panel, fill("M134,452 C112,470 104,510 106,560 C108,610 108,650 112,690 L140,690 L140,430 Z", CORAL_SHADE, 0.72) + fill("M40,688 L40,648 C72,662 104,652 140,622 L140,688 Z", CORAL_SHADE, 0.5) + line("M60,440 C57,520 58,610 59,680", WHITE, 7))
     front += line("M44,366 C56,388 66,410 64,430 C52,480 54,600 56,676", INK, MID)
     front += line("M67,446 C63,520 64,610 65,672", INK, FINE, 0.8)
     front += line("M90,588 C96,604 98,618 98,636", INK, MID) + line("M86,590 C92,606 94,620 94,637", "#ffc4b3", FINE, 0.8)
     dark = a.gradient([(0, INDIGO), (0.5, INDIGO_LIGHT), (1, INDIGO_SHADE)], 54, 0, 128, 0)
     front += inked(panel_hem, dark, INK, MID)
     front += line("".join(f"M{x},{672 - (x - 60) * 0.1:.0f} v34 " for x in (66, 78, 90, 102, 114)), INDIGO_SHADE, FINE)
-    front += line("M98,368 C92,396 94,428 112,458", CORAL_SHADE, MID, 0.9)
+    front += line("M102,370 C100,400 108,436 121,468", CORAL_SHADE, MID, 0.9)
     front += inked(collar, a.gradient([(0, INDIGO_LIGHT), (1, INDIGO_SHADE)], 50, 356, 76, 440), INK, MID)
     front += line("M54,368 C72,382 77,404 69,430", AQUA, 4)
     a.add(a.both(front))
@@ -191,7 +194,7 @@ def eye(a: Drawing, side: int) -> str:
     # upper lash: thick, tapering, with a flick outside; thin crease above; short lower lash
     out += fill("M-31,0 C-28,-29 4,-44 28,-22 C32,-18 36,-19 42,-25 C41,-15 38,-9 32,-4 C32,1 32,5 31,9 C29,1 27,-7 22,-13 C7,-27 -19,-24 -26,-7 C-27,-4 -28,-2 -31,0 Z", "#1b1c42")
     out += line("M-22,-36 C-6,-46 16,-44 28,-34", SKIN_INK, FINE, 0.7)
-    out += line("M-13,30 C-3,33.5 11,32.5 20,26", SKIN_INK, FINE + 0.3, 0.9)
+    out += line("M0,32.5 C8,32 15,30 20,25.5", SKIN_INK, FINE + 0.3, 0.9)
     return out
 
 
@@ -218,8 +221,8 @@ def front_hair(a: Drawing) -> None:
     lock = "M92,150 C118,170 124,226 116,268 C112,298 108,322 92,346 C90,330 84,318 80,306 C88,280 90,250 84,206 Z"
     a.add(a.both(inked(lock, tips, HAIR_INK, MID) + line("M106,220 C106,260 102,296 95,326", HAIR_INK, FINE, 0.7)))
     edge = (
-        "C112,228 110,206 105,190 C102,210 94,228 81,243 C82,222 78,204 68,188 C66,206 56,222 37,235 C41,212 37,190 24,166 "
-        "C18,196 -2,216 -31,229 C-26,212 -26,200 -30,184 C-40,206 -50,221 -71,233 C-66,216 -66,204 -70,188 C-78,210 -86,227 -99,241 "
+        "C112,228 110,206 105,188 C103,208 97,226 86,240 C86,220 80,202 69,184 C68,200 59,214 42,225 C44,206 39,186 24,160 "
+        "C18,190 0,208 -28,219 C-25,206 -26,196 -30,180 C-39,200 -50,213 -69,224 C-65,210 -66,198 -70,184 C-77,206 -85,224 -97,238 "
         "C-101,222 -103,208 -107,194 C-111,212 -114,232 -118,250"
     )
     cap = f"M118,250 {edge} C-128,200 -126,82 0,82 C126,82 128,200 118,250 Z"
