@@ -190,7 +190,7 @@ def finish(rng, features, bp, groove, club):
     pos, rot = sk.forward(root, local)
     ankles = {s: pos[:, INDEX[s + "Foot"]].copy() for s in ("left", "right")}
     feet = {s + b: rot[:, INDEX[s + b]].copy() for s in ("left", "right") for b in ("Foot", "Toes")}
-    g = gaussian_filter1d(groove, 4, mode="nearest") * (1.6 if club else 1.0)
+    g = gaussian_filter1d(groove, 4, mode="nearest") * (3.0 if club else 1.0)
     eased = bp - 0.35 * np.sin(2 * np.pi * bp) / (2 * np.pi)
     sway = np.cos(np.pi * eased)  # at its ends, and still, on every beat
     dip = 0.5 + 0.5 * np.cos(2 * np.pi * bp)  # lowest on the beat
@@ -204,7 +204,7 @@ def finish(rng, features, bp, groove, club):
     if club:
         mood = rng.uniform(0.6, 1.2, 3)
         for s, sign in (("left", 1.0), ("right", -1.0)):
-            swing = sign * sway * g
+            swing = sign * sway * np.minimum(g, 1.6)
             add[s + "UpperArm"] = euler("YXZ", sign * (-20 * deg) * mood[0] + 14 * deg * swing * mood[2], -10 * deg * mood[0] + 12 * deg * swing, sign * 10 * deg * mood[1])
             add[s + "LowerArm"] = euler("YXZ", sign * -(62 * deg * mood[1] * np.minimum(g, 1) + 0) - 16 * deg * swing * mood[2], 0 * sway, 0 * sway)
     for name, r in add.items():

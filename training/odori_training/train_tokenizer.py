@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from tqdm import tqdm
 
@@ -104,8 +105,10 @@ def quantise_for_training(model, latents):
 
 
 class Batches:
-    def __init__(self, clips, seed):
-        self.clips, self.rng = clips, np.random.default_rng(seed)
+    """Random stretches of SEQ steps: clips at random speeds, and, where there is a choreography, mostly that."""
+
+    def __init__(self, clips, seed, pairs=None):
+        self.clips, self.rng, self.pairs = clips, np.random.default_rng(seed), pairs
         self.ids = np.flatnonzero(~clips.test)
         calm = np.array([clips.styles[clips.style[k]] == "calm" for k in self.ids])
         size = np.diff(clips.start)[self.ids] * np.where(calm, 0.5, 1.0)
@@ -114,6 +117,12 @@ class Batches:
     def next(self, batch):
         out = np.empty((batch, SEQ * 2, FRAME_DIM), np.float32)
         for b in range(batch):
+            if self.pairs is not None and self.rng.random() < 0.75:
+                a, e = self.pairs["span"][self.rng.integers(len(self.pairs["span"]))]
+                a += int(self.rng.integers(e - a - SEQ * 2))
+                x = self.pairs["frames"][a : a + SEQ * 2].astype(np.float32)
+                out[b] = sk.mirror(x) if self.rng.random() < 0.5 else x
+                continue
             frames = self.clips[self.rng.choice(self.ids, p=self.p)]
             speed = np.exp(self.rng.uniform(np.log(0.75), np.log(1.3)))
             need = (SEQ * 2 - 1) * speed
@@ -148,6 +157,16 @@ def loss_of(y, x, model, weight, use_fk):
         fk = fk + 2.0 * ((py[:, 1:, feet] - py[:, :-1, feet]).norm(dim=-1) * on).mean()
         loss = loss + 6.0 * fk
     return loss, rec, fk
+
+
+def load_pairs(path):
+    """The choreography of motion_data, if it has been made."""
+    if not path.exists():
+        return None
+    data = load_file(path)
+    start = data["frame_start"]
+    span = [(a, b) for a, b, test in zip(start[:-1], start[1:], data["test"], strict=True) if not test and b - a > SEQ * 2]
+    return {"frames": data["frames"], "span": span, "start": start, "test": data["test"]}
 
 
 @torch.no_grad()
@@ -192,10 +211,18 @@ def write_tokens(model, clips, path):
     (path.parent / "TOKENS_READY").write_text(path.name + "\n")
 
 
+@torch.no_grad()
+def write_pair_tokens(model, pairs, path):
+    """tokens (N/2, 10) of the choreography, the plain and the mirrored."""
+    for name, change in (("pair_tokens", lambda x: x), ("pair_tokens_mirror", sk.mirror)):
+        out = [model.quantise(model.encode_latents(torch.from_numpy(change(pairs["frames"][a:b].astype(np.float32)))[None]))[0][0] for a, b in zip(pairs["start"][:-1], pairs["start"][1:], strict=True)]
+        save_file({"tokens": torch.cat(out).int().contiguous()}, path / f"{name}.safetensors")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=10.0, help="stop after this long, whatever the step")
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--threads", type=int, default=1)
@@ -210,7 +237,8 @@ def main():
     model.mean.copy_(torch.from_numpy(mean))
     model.std.copy_(torch.from_numpy(std))
     weight = torch.from_numpy(weight)
-    data, books = Batches(clips, args.seed), Codebooks(model)
+    pairs = load_pairs(args.out / "pairs.safetensors")
+    data, books = Batches(clips, args.seed, pairs), Codebooks(model)
     opt = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=1e-3)
     ckpt, at, history = args.out / "tokenizer.pt", 0, []
     if args.resume and ckpt.exists():
@@ -268,6 +296,8 @@ def main():
     model.load_state_dict({k: v.half().float() for k, v in model.state_dict().items()})
     export(model, sk.ROOT / "models/tokenizer.safetensors", "1", {"parts": json.dumps(PART_DIMS)})
     write_tokens(model, clips, args.out / "tokens.safetensors")
+    if pairs is not None:
+        write_pair_tokens(model, pairs, args.out)
 
 
 if __name__ == "__main__":
