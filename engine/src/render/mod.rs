@@ -1,1 +1,4 @@
 //! Drawing: the puppet pass, composition, and their CPU twins.
+
+pub mod cpu;
+pub mod raster;

@@ -1,0 +1,446 @@
+//! Cuts a figure into parts: which bone each pixel belongs to, and each part's own picture with its under-lap.
+//!
+//! Distances are geodesic (inside the alpha), so an arm that nearly touches the torso does not stick to it.
+//! Works on pixels; triangles are made in `mesh`.
+
+use glam::Vec2;
+
+use super::{Image, rig::Rig};
+
+/// Parts with a picture of their own; arms and legs hold two layers each.
+pub(crate) const PARTS: usize = 6;
+pub(crate) const TORSO: usize = 0;
+pub(crate) const HEAD: usize = 1;
+pub(crate) const fn arm(side: usize) -> usize {
+    2 + side
+}
+pub(crate) const fn leg(side: usize) -> usize {
+    4 + side
+}
+
+const NONE: u8 = 255;
+
+/// One part's picture in figure coordinates.
+pub(crate) struct PartPicture {
+    pub x0: usize,
+    pub y0: usize,
+    pub width: usize,
+    pub height: usize,
+    /// Premultiplied.
+    pub rgba: Vec<u8>,
+    /// 255 where the part itself was seen; less in the under-lap.
+    pub own: Vec<u8>,
+}
+
+pub(crate) struct Segmentation {
+    /// Part of every pixel of the figure, row by row; 255 outside.
+    pub label: Vec<u8>,
+    /// Half-widths in pixels: upper arms, thighs.
+    pub arm_radius: [f32; 2],
+    pub leg_radius: [f32; 2],
+    pub neck_radius: f32,
+    pub pictures: Vec<PartPicture>,
+    /// Row where a skirt ends.
+    pub hem: Option<f32>,
+}
+
+struct Grid {
+    w: usize,
+    h: usize,
+    inside: Vec<bool>,
+}
+
+impl Grid {
+    fn at(&self, p: Vec2) -> Option<usize> {
+        let (x, y) = (p.x.floor(), p.y.floor());
+        (x >= 0.0 && y >= 0.0 && x < self.w as f32 && y < self.h as f32).then(|| y as usize * self.w + x as usize)
+    }
+
+    /// Labels spread from `sources` (pixel, label, start distance in fifths of a pixel) through `pass`.
+    fn spread(&self, sources: &[(usize, u8, u32)], pass: impl Fn(usize) -> bool) -> Vec<u8> {
+        let mut dist = vec![u32::MAX; self.w * self.h];
+        let mut label = vec![NONE; self.w * self.h];
+        let mut buckets: Vec<Vec<u32>> = vec![Vec::new(); 16];
+        let mut waiting = 0usize;
+        let mut late: Vec<(usize, u8, u32)> = sources.to_vec();
+        late.sort_by_key(|s| std::cmp::Reverse(s.2));
+        let mut now = 0u32;
+        loop {
+            while late.last().is_some_and(|s| s.2 <= now) {
+                let (i, l, d) = late.pop().expect("just seen");
+                if d < dist[i] {
+                    dist[i] = d;
+                    label[i] = l;
+                    buckets[(now % 16) as usize].push(i as u32);
+                    waiting += 1;
+                }
+            }
+            if waiting == 0 {
+                match late.last() {
+                    Some(s) => now = s.2,
+                    None => break,
+                }
+                continue;
+            }
+            let mut list = std::mem::take(&mut buckets[(now % 16) as usize]);
+            waiting -= list.len();
+            for i in list.drain(..) {
+                let i = i as usize;
+                if dist[i] > now || dist[i] == u32::MAX {
+                    continue;
+                }
+                let (x, y) = (i % self.w, i / self.w);
+                for (dx, dy, cost) in STEPS {
+                    let (u, v) = (x as i32 + dx, y as i32 + dy);
+                    if u < 0 || v < 0 || u >= self.w as i32 || v >= self.h as i32 {
+                        continue;
+                    }
+                    let j = v as usize * self.w + u as usize;
+                    let d = dist[i] + cost;
+                    if pass(j) && d < dist[j] {
+                        dist[j] = d;
+                        label[j] = label[i];
+                        buckets[(d % 16) as usize].push(j as u32);
+                        waiting += 1;
+                    }
+                }
+            }
+            buckets[(now % 16) as usize] = list;
+            now += 1;
+        }
+        label
+    }
+}
+
+const STEPS: [(i32, i32, u32); 8] =
+    [(-1, 0, 5), (1, 0, 5), (0, -1, 5), (0, 1, 5), (-1, -1, 7), (1, -1, 7), (-1, 1, 7), (1, 1, 7)];
+
+/// Chamfer distance to the nearest outside pixel, pixels.
+fn depth_inside(g: &Grid) -> Vec<f32> {
+    let (w, h) = (g.w, g.h);
+    let mut d: Vec<f32> = g.inside.iter().map(|&i| if i { 1e6 } else { 0.0 }).collect();
+    let relax = |d: &mut Vec<f32>, x: usize, y: usize, steps: &[(i32, i32, f32)]| {
+        let mut best = d[y * w + x];
+        for &(dx, dy, c) in steps {
+            let (u, v) = (x as i32 + dx, y as i32 + dy);
+            let n = if u < 0 || v < 0 || u >= w as i32 || v >= h as i32 { 0.0 } else { d[v as usize * w + u as usize] };
+            best = best.min(n + c);
+        }
+        d[y * w + x] = best;
+    };
+    for y in 0..h {
+        for x in 0..w {
+            relax(&mut d, x, y, &[(-1, 0, 1.0), (0, -1, 1.0), (-1, -1, 1.4), (1, -1, 1.4)]);
+        }
+    }
+    for y in (0..h).rev() {
+        for x in (0..w).rev() {
+            relax(&mut d, x, y, &[(1, 0, 1.0), (0, 1, 1.0), (1, 1, 1.4), (-1, 1, 1.4)]);
+        }
+    }
+    d
+}
+
+fn line(g: &Grid, a: Vec2, b: Vec2, label: u8, out: &mut Vec<(usize, u8, u32)>) {
+    let n = a.distance(b).ceil().max(1.0) as usize;
+    out.extend((0..=n).filter_map(|i| Some((g.at(a.lerp(b, i as f32 / n as f32))?, label, 0))));
+}
+
+pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segmentation {
+    let (w, h) = (figure.width as usize, figure.height as usize);
+    let alpha = |i: usize| figure.rgba[i * 4 + 3];
+    let g = Grid { w, h, inside: (0..w * h).map(|i| alpha(i) > 8).collect() };
+    let depth = depth_inside(&g);
+    let radius = |a: Vec2, b: Vec2, t: f32, most: f32| {
+        let r = g.at(a.lerp(b, t)).map_or(0.0, |i| depth[i]);
+        r.clamp(0.08 * a.distance(b), most)
+    };
+    let arm_radius = std::array::from_fn(|s| {
+        let (a, b) = (rig.shoulders[s], rig.elbows[s]);
+        radius(a, b, 0.6, 0.45 * a.distance(b))
+    });
+    let hip_width = rig.hips[0].distance(rig.hips[1]).max(4.0);
+    let leg_radius = std::array::from_fn(|s| {
+        let (a, b) = (rig.hips[s], rig.knees[s]);
+        radius(a, b, 0.7, (0.55 * hip_width).min(0.45 * a.distance(b)))
+    });
+    let neck_radius = radius(rig.neck, rig.skull, 0.5, 0.6 * rig.shoulders[0].distance(rig.shoulders[1]).max(8.0));
+
+    // Where each part surely is.
+    let mut sources = Vec::new();
+    let torso_down = |s: usize| rig.shoulders[s].lerp(rig.neck, 0.3);
+    for i in 0..=24 {
+        let t = i as f32 / 24.0;
+        let side = |s: usize| torso_down(s).lerp(rig.hips[s].lerp(rig.pelvis, 0.25), t);
+        line(&g, side(0), side(1), TORSO as u8, &mut sources);
+    }
+    let head_middle = rig.skull.lerp(rig.head_top, 0.5);
+    let head_reach = rig.skull.distance(rig.head_top) * 0.36;
+    for i in 0..36 {
+        let a = i as f32 / 36.0 * std::f32::consts::TAU;
+        line(&g, head_middle, head_middle + Vec2::from_angle(a) * head_reach, HEAD as u8, &mut sources);
+    }
+    line(&g, rig.neck.lerp(rig.skull, 0.45), head_middle, HEAD as u8, &mut sources);
+    for s in 0..2 {
+        line(&g, rig.shoulders[s].lerp(rig.elbows[s], 0.18), rig.elbows[s], arm(s) as u8, &mut sources);
+        line(&g, rig.elbows[s], rig.wrists[s], arm(s) as u8, &mut sources);
+        line(&g, rig.wrists[s], rig.hands[s], arm(s) as u8, &mut sources);
+        line(&g, rig.hips[s].lerp(rig.knees[s], 0.22), rig.knees[s], leg(s) as u8, &mut sources);
+        line(&g, rig.knees[s], rig.ankles[s], leg(s) as u8, &mut sources);
+        line(&g, rig.ankles[s], rig.toes[s], leg(s) as u8, &mut sources);
+    }
+    let hem = if skirt == Some(false) { None } else { find_hem(&g, rig, skirt == Some(true)) };
+    if let Some(hem) = hem {
+        // Nothing above the hem is leg; the whole width between the hips and the hem is torso.
+        for s in sources.iter_mut() {
+            let legs = s.1 >= leg(0) as u8;
+            if legs && ((s.0 / w) as f32) < hem {
+                s.1 = TORSO as u8;
+            }
+        }
+    }
+    let mut label = g.spread(&sources, |j| g.inside[j]);
+    if let Some(hem) = hem {
+        let legs = [leg(0) as u8, leg(1) as u8];
+        for i in 0..w * h {
+            let y = (i / w) as f32;
+            if label[i] == TORSO as u8 && y > hem {
+                let near = |s: usize| (i % w) as f32 - rig.knees[s].lerp(rig.ankles[s], 0.3).x;
+                label[i] = legs[(near(1).abs() < near(0).abs()) as usize];
+            } else if legs.contains(&label[i]) && y < hem {
+                label[i] = TORSO as u8;
+            }
+        }
+    }
+    // Loose pieces (a hat in the air) go with what is nearest across the gap.
+    if (0..w * h).any(|i| g.inside[i] && label[i] == NONE) {
+        let seeds: Vec<_> = (0..w * h).filter(|&i| label[i] != NONE).map(|i| (i, label[i], 0)).collect();
+        let over = g.spread(&seeds, |_| true);
+        for i in 0..w * h {
+            if g.inside[i] && label[i] == NONE {
+                label[i] = over[i];
+            }
+        }
+    }
+    for i in 0..w * h {
+        if !g.inside[i] {
+            label[i] = NONE;
+        }
+    }
+    let mut seg = Segmentation { label, arm_radius, leg_radius, neck_radius, pictures: Vec::new(), hem };
+    seg.pictures = (0..PARTS).map(|part| picture(figure, rig, &seg, part)).collect();
+    seg
+}
+
+/// A skirt or robe: between the hips and the ankles the legs' middle is covered, and the figure is wide there.
+fn find_hem(g: &Grid, rig: &Rig, certain: bool) -> Option<f32> {
+    let knee = (rig.knees[0].y + rig.knees[1].y) * 0.5;
+    let hip = (rig.hips[0].y + rig.hips[1].y) * 0.5;
+    let ankle = (rig.ankles[0].y + rig.ankles[1].y) * 0.5;
+    let hip_width = (rig.hips[0].x - rig.hips[1].x).abs().max(4.0);
+    // The run of figure pixels that crosses the middle between both legs in a row.
+    let run = |y: f32| -> f32 {
+        let t = ((y - hip) / (knee - hip).max(1.0)).clamp(0.0, 1.0);
+        let mid = (rig.hips[0].lerp(rig.knees[0], t).x + rig.hips[1].lerp(rig.knees[1], t).x) * 0.5;
+        let row = (y as usize).min(g.h - 1) * g.w;
+        let x = (mid.max(0.0) as usize).min(g.w - 1);
+        if !g.inside[row + x] {
+            return 0.0;
+        }
+        let left = (0..x).rev().take_while(|&u| g.inside[row + u]).count();
+        let right = (x + 1..g.w).take_while(|&u| g.inside[row + u]).count();
+        (left + right + 1) as f32
+    };
+    let last = ankle - 0.1 * (ankle - knee);
+    let mut y = hip + 2.0;
+    let mut widest: f32 = 0.0;
+    let mut end = hip;
+    while y < last {
+        let r = run(y);
+        if r < 0.5 * hip_width || (widest > 0.0 && r < 0.62 * widest) {
+            break;
+        }
+        widest = widest.max(r);
+        end = y;
+        y += 1.0;
+    }
+    let reach = (end - hip) / (knee - hip).max(1.0);
+    let flares = widest > 1.18 * run(hip - 0.02 * (knee - hip)).max(hip_width * 1.2);
+    ((certain && reach > 0.15) || (reach > 0.35 && flares)).then_some(end)
+}
+
+/// Full in the middle of a disc, fading near its rim.
+fn disc(p: Vec2, centre: Vec2, radius: f32) -> f32 {
+    let t = ((radius - p.distance(centre)) / (0.35 * radius).max(1.0)).clamp(0.0, 1.0);
+    t * t * (3.0 - 2.0 * t)
+}
+
+/// How far a part reaches under or over its neighbours at this place: 0 not at all, 1 fully.
+fn lap(rig: &Rig, seg: &Segmentation, part: usize, p: Vec2) -> f32 {
+    let shoulder = |s: usize| disc(p, rig.shoulders[s], 1.35 * seg.arm_radius[s]);
+    let hip = |s: usize| disc(p, rig.hips[s], 1.25 * seg.leg_radius[s]);
+    match part {
+        TORSO => {
+            let neck = disc(p, rig.neck, 1.4 * seg.neck_radius);
+            shoulder(0).max(shoulder(1)).max(hip(0)).max(hip(1)).max(neck)
+        }
+        HEAD => disc(p, rig.neck.lerp(rig.skull, 0.3), 1.2 * seg.neck_radius),
+        2 | 3 => shoulder(part - 2),
+        _ => hip(part - 4),
+    }
+}
+
+fn picture(figure: &Image, rig: &Rig, seg: &Segmentation, part: usize) -> PartPicture {
+    let (w, h) = (figure.width as usize, figure.height as usize);
+    let mut cover = vec![0u8; w * h];
+    let mut fill = vec![false; w * h];
+    let own = |i: usize| seg.label[i] == part as u8;
+    for y in 0..h {
+        for x in 0..w {
+            let i = y * w + x;
+            if own(i) {
+                cover[i] = 255;
+            } else if seg.label[i] != NONE {
+                let mut near = 0u8;
+                for v in y.saturating_sub(2)..=(y + 2).min(h - 1) {
+                    for u in x.saturating_sub(2)..=(x + 2).min(w - 1) {
+                        if own(v * w + u) {
+                            let d2 = (u as i32 - x as i32).pow(2) + (v as i32 - y as i32).pow(2);
+                            near = near.max(if d2 <= 1 { 200 } else if d2 <= 4 { 110 } else { 50 });
+                        }
+                    }
+                }
+                let l = lap(rig, seg, part, Vec2::new(x as f32 + 0.5, y as f32 + 0.5));
+                cover[i] = near.max((l * 255.0) as u8);
+            }
+        }
+    }
+    if part == TORSO {
+        under_arms(w, rig, seg, &mut cover, &mut fill);
+    }
+    if part >= leg(0) && seg.hem.is_some() {
+        under_skirt(w, h, rig, seg, part - leg(0), &mut cover, &mut fill);
+    }
+    let colours = fill_colours(figure, seg, part, &fill);
+
+    let (mut x0, mut y0, mut x1, mut y1) = (w, h, 0, 0);
+    for i in (0..w * h).filter(|&i| cover[i] > 0) {
+        let (x, y) = (i % w, i / w);
+        (x0, y0, x1, y1) = (x0.min(x), y0.min(y), x1.max(x + 1), y1.max(y + 1));
+    }
+    if x1 <= x0 {
+        return PartPicture { x0: 0, y0: 0, width: 0, height: 0, rgba: Vec::new(), own: Vec::new() };
+    }
+    let (width, height) = (x1 - x0, y1 - y0);
+    let mut out = PartPicture { x0, y0, width, height, rgba: vec![0; width * height * 4], own: vec![0; width * height] };
+    for y in 0..height {
+        for x in 0..width {
+            let i = (y + y0) * w + x + x0;
+            let to = y * width + x;
+            let k = cover[i] as u32;
+            for c in 0..4 {
+                let v = if fill[i] { colours[i][c] } else { figure.rgba[i * 4 + c] };
+                out.rgba[to * 4 + c] = ((v as u32 * k + 127) / 255) as u8;
+            }
+            out.own[to] = if own(i) { 255 } else if fill[i] { 80 } else { 170 };
+        }
+    }
+    out
+}
+
+/// The torso goes on behind an arm that covers it: every row is filled between its own outer pixels.
+fn under_arms(w: usize, rig: &Rig, seg: &Segmentation, cover: &mut [u8], fill: &mut [bool]) {
+    let top = rig.shoulders[0].y.min(rig.shoulders[1].y) as usize;
+    let bottom = rig.pelvis.y as usize;
+    for y in top..bottom.min(seg.label.len() / w) {
+        let row = y * w..(y + 1) * w;
+        let is = |i: &usize| seg.label[*i] == TORSO as u8;
+        let (Some(first), Some(last)) = (row.clone().find(is), row.rev().find(is)) else { continue };
+        for i in first..=last {
+            let part = seg.label[i];
+            if part == arm(0) as u8 || part == arm(1) as u8 {
+                fill[i] = true;
+                cover[i] = 255;
+            }
+        }
+    }
+}
+
+/// A leg goes on up under a skirt to its hip, as wide as it is below the hem.
+fn under_skirt(w: usize, h: usize, rig: &Rig, seg: &Segmentation, side: usize, cover: &mut [u8], fill: &mut [bool]) {
+    let (a, b) = (rig.hips[side], rig.ankles[side]);
+    let hem = seg.hem.unwrap_or(b.y);
+    let rows: Vec<usize> = (hem as usize + 2..h.min(hem as usize + 8)).collect();
+    let is = |i: &usize| seg.label[*i] == leg(side) as u8;
+    let widths = rows.iter().map(|&y| (y * w..(y + 1) * w).filter(is).count());
+    let half = (widths.max().unwrap_or(0) as f32 * 0.5).clamp(3.0, seg.leg_radius[side].max(3.0));
+    let knee = rig.knees[side];
+    for y in a.y.max(0.0) as usize..(hem as usize + 3).min(h) {
+        let t = y as f32;
+        let centre = if t < knee.y {
+            a.lerp(knee, ((t - a.y) / (knee.y - a.y).max(1.0)).clamp(0.0, 1.0)).x
+        } else {
+            knee.lerp(b, ((t - knee.y) / (b.y - knee.y).max(1.0)).clamp(0.0, 1.0)).x
+        };
+        for x in (centre - half).max(0.0) as usize..=((centre + half) as usize).min(w - 1) {
+            let i = y * w + x;
+            if seg.label[i] != leg(side) as u8 {
+                fill[i] = true;
+                cover[i] = 255;
+            }
+        }
+    }
+}
+
+/// Colours for filled pixels: the nearest pixel of the part, carried outwards, then blurred along.
+fn fill_colours(figure: &Image, seg: &Segmentation, part: usize, fill: &[bool]) -> Vec<[u8; 4]> {
+    let (w, h) = (figure.width as usize, figure.height as usize);
+    if !fill.iter().any(|&f| f) {
+        return Vec::new();
+    }
+    let solid = |i: usize| seg.label[i] == part as u8 && figure.rgba[i * 4 + 3] > 250;
+    let mut out: Vec<[u8; 4]> = (0..w * h).map(|i| std::array::from_fn(|c| figure.rgba[i * 4 + c])).collect();
+    let mut from = vec![u32::MAX; w * h];
+    let mut wave: Vec<usize> = (0..w * h).filter(|&i| solid(i)).collect();
+    for &i in &wave {
+        from[i] = i as u32;
+    }
+    while !wave.is_empty() {
+        let mut next = Vec::new();
+        for i in wave {
+            let (x, y) = (i % w, i / w);
+            for (dx, dy, _) in &STEPS[..4] {
+                let (u, v) = (x as i32 + dx, y as i32 + dy);
+                if u < 0 || v < 0 || u >= w as i32 || v >= h as i32 {
+                    continue;
+                }
+                let j = v as usize * w + u as usize;
+                if from[j] == u32::MAX && (fill[j] || figure.rgba[j * 4 + 3] > 0) {
+                    from[j] = from[i];
+                    next.push(j);
+                }
+            }
+        }
+        wave = next;
+    }
+    for i in 0..w * h {
+        if fill[i] && from[i] != u32::MAX {
+            let j = from[i] as usize;
+            out[i] = std::array::from_fn(|c| figure.rgba[j * 4 + c]);
+        }
+    }
+    // Streaks soften: a few passes of a cross blur over the filled pixels.
+    for _ in 0..6 {
+        let before = out.clone();
+        for i in (0..w * h).filter(|&i| fill[i]) {
+            let (x, y) = (i % w, i / w);
+            let near = [(x > 0).then(|| i - 1), (x + 1 < w).then_some(i + 1), (y > 0).then(|| i - w), (y + 1 < h).then_some(i + w)];
+            let near: Vec<usize> = near.into_iter().flatten().filter(|&j| fill[j] || solid(j)).collect();
+            for c in 0..4 {
+                let sum: u32 = near.iter().map(|&j| before[j][c] as u32).sum::<u32>() + before[i][c] as u32;
+                out[i][c] = (sum / (near.len() as u32 + 1)) as u8;
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,193 @@
+//! Triangles to pixels on the CPU: textured ones in painter's order, and shaded ones with a depth buffer.
+//!
+//! Orthographic, edges by the top-left rule (neighbours neither overlap nor gap). Knows no avatar.
+
+use glam::{Vec2, Vec3};
+
+use crate::avatar::Image;
+
+/// A corner in pixels of the target; `uv` in pixels of the texture.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TexturedVertex {
+    pub position: Vec2,
+    pub uv: Vec2,
+    pub validity: f32,
+}
+
+/// Where textured triangles go; all planes height * width.
+pub struct Target<'a> {
+    pub width: usize,
+    pub height: usize,
+    pub rgba: &'a mut [u8],
+    pub validity: &'a mut [u8],
+    pub part: &'a mut [u8],
+}
+
+/// Positions snapped to 1/16 pixel make shared edges exactly shared.
+const SUB: f32 = 16.0;
+
+/// The pixels of one triangle, row by row: calls `span(y, x_begin, x_end)`.
+fn spans(p: [Vec2; 3], width: usize, height: usize, mut span: impl FnMut(usize, usize, usize)) {
+    if !p.iter().all(|v| v.x.abs() < 1e6 && v.y.abs() < 1e6) {
+        return;
+    }
+    let q = p.map(|v| ((v.x * SUB).round() as i64, (v.y * SUB).round() as i64));
+    let area = (q[1].0 - q[0].0) * (q[2].1 - q[0].1) - (q[1].1 - q[0].1) * (q[2].0 - q[0].0);
+    if area == 0 {
+        return;
+    }
+    let q = if area > 0 { q } else { [q[0], q[2], q[1]] };
+    let sub = SUB as i64;
+    let half = sub / 2;
+    let top = q.iter().map(|v| v.1).min().unwrap_or(0);
+    let bottom = q.iter().map(|v| v.1).max().unwrap_or(0);
+    let first = ((top - half).div_euclid(sub)).max(0);
+    let last = ((bottom - half).div_euclid(sub) + 1).min(height as i64 - 1);
+    for y in first..=last {
+        let cy = y * sub + half;
+        let (mut x0, mut x1) = (0i64, width as i64);
+        for e in 0..3 {
+            let (a, b) = (q[e], q[(e + 1) % 3]);
+            let (dx, dy) = (b.0 - a.0, b.1 - a.1);
+            // Inside is where dx*(y-ay) - dy*(x-ax) >= bias; top and left edges take their own pixels.
+            let own = dy < 0 || (dy == 0 && dx > 0);
+            let bias = if own { 0 } else { 1 };
+            let k = dx * (cy - a.1) + dy * a.0 - bias;
+            // k - dy * x >= 0 for x = i * sub + half
+            if dy == 0 {
+                if k < 0 {
+                    x1 = 0;
+                }
+            } else if dy > 0 {
+                x1 = x1.min((k.div_euclid(dy) - half).div_euclid(sub) + 1);
+            } else {
+                let least = -(k.div_euclid(-dy));
+                x0 = x0.max(-((half - least).div_euclid(sub)));
+            }
+        }
+        if x0 < x1 {
+            span(y as usize, x0.max(0) as usize, x1 as usize);
+        }
+    }
+}
+
+/// Change of a value over the target: at pixel centre (x, y) it is `base + x * dx + y * dy`.
+#[derive(Clone, Copy)]
+struct Slope {
+    base: f32,
+    dx: f32,
+    dy: f32,
+}
+
+fn slope(p: [Vec2; 3], v: [f32; 3]) -> Slope {
+    let (a, b) = (p[1] - p[0], p[2] - p[0]);
+    let d = a.perp_dot(b);
+    let inv = if d.abs() > 1e-9 { 1.0 / d } else { 0.0 };
+    let (va, vb) = (v[1] - v[0], v[2] - v[0]);
+    let dx = (va * b.y - vb * a.y) * inv;
+    let dy = (vb * a.x - va * b.x) * inv;
+    Slope { base: v[0] + (0.5 - p[0].x) * dx + (0.5 - p[0].y) * dy, dx, dy }
+}
+
+/// Blends a textured triangle over the target.
+pub fn triangle(t: &mut Target, texture: &Image, c: [TexturedVertex; 3], part: u8) {
+    let p = c.map(|v| v.position);
+    let u = slope(p, c.map(|v| v.uv.x - 0.5));
+    let v = slope(p, c.map(|v| v.uv.y - 0.5));
+    let valid = slope(p, c.map(|v| v.validity));
+    let (tw, th) = (texture.width as usize, texture.height as usize);
+    let most = (256.0 * (tw.saturating_sub(2)) as f32, 256.0 * (th.saturating_sub(2)) as f32);
+    if tw < 2 || th < 2 {
+        return;
+    }
+    let texels: &[[u8; 4]] = bytemuck::cast_slice(&texture.rgba);
+    let width = t.width;
+    spans(p, t.width, t.height, |y, x0, x1| {
+        let row = y * width;
+        let fy = y as f32;
+        let out: &mut [[u8; 4]] = bytemuck::cast_slice_mut(&mut t.rgba[row * 4..(row + width) * 4]);
+        for x in x0..x1 {
+            let fx = x as f32;
+            // 8-bit fractions, as texture units use.
+            let iu = ((u.base + u.dx * fx + u.dy * fy) * 256.0 + 0.5).clamp(0.0, most.0) as usize;
+            let iv = ((v.base + v.dx * fx + v.dy * fy) * 256.0 + 0.5).clamp(0.0, most.1) as usize;
+            let at = (iv >> 8) * tw + (iu >> 8);
+            let (ku, kv) = ((iu & 255) as u32, (iv & 255) as u32);
+            let colour = bilinear(texels[at], texels[at + 1], texels[at + tw], texels[at + tw + 1], ku, kv);
+            let a = colour[3] as u32;
+            if a == 0 {
+                continue;
+            }
+            if a == 255 {
+                out[x] = colour;
+            } else {
+                let keep = 255 - a;
+                let o = &mut out[x];
+                for i in 0..4 {
+                    let d = o[i] as u32 * keep + 127;
+                    o[i] = (colour[i] as u32 + ((d + (d >> 8)) >> 8)).min(255) as u8;
+                }
+            }
+            if a >= 128 {
+                let k = valid.base + valid.dx * fx + valid.dy * fy;
+                t.validity[row + x] = (k.clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
+                t.part[row + x] = part;
+            }
+        }
+    });
+}
+
+/// All four channels at once, two to a word.
+#[inline(always)]
+fn bilinear(a: [u8; 4], b: [u8; 4], c: [u8; 4], d: [u8; 4], ku: u32, kv: u32) -> [u8; 4] {
+    let split = |p: [u8; 4]| {
+        let v = u32::from_le_bytes(p) as u64;
+        (v & 0xff) | ((v & 0xff00) << 8) | ((v & 0xff0000) << 16) | ((v & 0xff000000) << 24)
+    };
+    let (ku, kv) = (ku as u64, kv as u64);
+    let mix = |p: u64, q: u64, k: u64| ((p * (256 - k) + q * k + 0x0080_0080_0080_0080) >> 8) & 0x00ff_00ff_00ff_00ff;
+    let m = mix(mix(split(a), split(b), ku), mix(split(c), split(d), ku), kv);
+    [m as u8, (m >> 16) as u8, (m >> 32) as u8, (m >> 48) as u8]
+}
+
+/// A depth-tested picture of shaded triangles, for rendering real 3D meshes orthographically.
+#[derive(Clone, Debug)]
+pub struct DepthTarget {
+    pub width: usize,
+    pub height: usize,
+    /// Nearest so far; larger z is nearer, -infinity is empty.
+    pub depth: Vec<f32>,
+}
+
+impl DepthTarget {
+    pub fn new(width: usize, height: usize) -> Self {
+        DepthTarget { width, height, depth: vec![f32::NEG_INFINITY; width * height] }
+    }
+
+    pub fn clear(&mut self) {
+        self.depth.fill(f32::NEG_INFINITY);
+    }
+
+    /// Visits each pixel where this triangle is now the nearest: `shade(pixel, barycentric)`; a false answer
+    /// (a cut-out) leaves the depth as it was. Corners are x, y in pixels, z towards the viewer.
+    pub fn triangle(&mut self, p: [Vec3; 3], mut shade: impl FnMut(usize, [f32; 3]) -> bool) {
+        let flat = p.map(|v| v.truncate());
+        let b = slope(flat, [0.0, 1.0, 0.0]);
+        let c = slope(flat, [0.0, 0.0, 1.0]);
+        let width = self.width;
+        let depth = &mut self.depth;
+        spans(flat, self.width, self.height, |y, x0, x1| {
+            let fy = y as f32;
+            for x in x0..x1 {
+                let fx = x as f32;
+                let (kb, kc) = (b.base + b.dx * fx + b.dy * fy, c.base + c.dx * fx + c.dy * fy);
+                let ka = 1.0 - kb - kc;
+                let z = p[0].z * ka + p[1].z * kb + p[2].z * kc;
+                let i = y * width + x;
+                if z > depth[i] && shade(i, [ka, kb, kc]) {
+                    depth[i] = z;
+                }
+            }
+        });
+    }
+}
