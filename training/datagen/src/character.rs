@@ -70,10 +70,6 @@ impl Character {
         self.joints[0].y / SKELETON_HIPS_M
     }
 
-    pub fn height(&self) -> f32 {
-        self.vertices.iter().map(|v| v.position.y).fold(0.0, f32::max)
-    }
-
     /// Bones by forward kinematics over the character's own lengths; loose joints at rest.
     pub fn posed(&self, pose: &Pose) -> Posed {
         let n = self.joints.len();

@@ -8,10 +8,11 @@ use odori_engine::pose::{FRAME_DIM, Pose};
 use safetensors::{Dtype, SafeTensors};
 
 use crate::rng::Rng;
+use crate::visibility;
 
 /// Frames that the token window of a frame looks back, itself included.
 pub const TOKEN_FRAMES: usize = 16;
-/// Every n-th source clip is kept from training.
+/// Without a `clip_test` tensor every n-th source clip is kept from training.
 const HELD_OUT_EVERY: usize = 9;
 
 pub struct Clips {
@@ -25,7 +26,6 @@ pub struct Clips {
 /// A run of frames to show, with what was changed about it.
 #[derive(Clone, Debug)]
 pub struct Window {
-    pub clip: usize,
     /// Row of the first shown frame.
     pub row: usize,
     /// Poses from `lead` frames before the first shown one, so that springs can swing in.
@@ -63,15 +63,21 @@ impl Clips {
             .and_then(|n| serde_json::from_str(n).ok())
             .filter(|n: &Vec<String>| n.len() == count)
             .unwrap_or_else(|| (0..count).map(|i| format!("clip-{i}")).collect());
-        // A clip and its mirror image are the same dance: they are held out together.
-        let mut sources: Vec<String> = names.iter().map(|n| source_of(n)).collect();
-        let per_clip = sources.clone();
-        sources.sort();
-        sources.dedup();
-        let held_out = per_clip
-            .iter()
-            .map(|s| sources.binary_search(s).unwrap_or(0) % HELD_OUT_EVERY == HELD_OUT_EVERY / 2)
-            .collect();
+        let held_out = match file.tensor("clip_test") {
+            Ok(t) if t.dtype() == Dtype::I32 && t.shape() == [count] => {
+                bytemuck::pod_collect_to_vec::<u8, i32>(t.data()).into_iter().map(|v| v != 0).collect()
+            }
+            Ok(_) => bail!("clips: `clip_test` must be i32 of [{count}]"),
+            Err(_) => {
+                // A clip and its mirror image are the same dance: they are held out together.
+                let source = |n: &String| n.trim_end_matches("_mirror").to_string();
+                let mut sources: Vec<String> = names.iter().map(source).collect();
+                sources.sort();
+                sources.dedup();
+                let place = |n| sources.binary_search(&source(n)).unwrap_or(0);
+                names.iter().map(|n| place(n) % HELD_OUT_EVERY == HELD_OUT_EVERY / 2).collect()
+            }
+        };
         Ok(Clips { frames, starts: starts.into_iter().map(|s| s as usize).collect(), names, held_out })
     }
 
@@ -102,74 +108,40 @@ impl Clips {
             let mut at = rng.below(total);
             for &c in &eligible {
                 if at < room(c) {
-                    return (c, self.starts[c] + before + at);
+                    return self.starts[c] + before + at;
                 }
                 at -= room(c);
             }
             unreachable!("the draw is below the total")
         };
-        let (mut clip, mut row) = draw(rng);
+        let mut row = draw(rng);
         // Some windows nearly still: a right warp must be left alone.
         if rng.chance(0.1) {
             for _ in 0..12 {
-                let (c, r) = draw(rng);
+                let r = draw(rng);
                 if self.liveliness(r, frames) < self.liveliness(row, frames) {
-                    (clip, row) = (c, r);
+                    row = r;
                 }
             }
         }
         let mut poses: Vec<Pose> = (row - lead..row + frames).map(|r| self.pose(r)).collect();
         place(&mut poses, lead, rng);
-        Some(Window { clip, row, poses, lead })
+        Some(Window { row, poses, lead })
     }
 }
 
-fn source_of(name: &str) -> String {
-    let lower = name.to_lowercase();
-    ["_mirror", "-mirror", "_mirrored", "-m", "_m", "/m", ":m", " m"]
-        .iter()
-        .find_map(|s| lower.strip_suffix(s).map(str::to_string))
-        .unwrap_or(lower)
-}
-
-/// Brings the window to the middle of the stage and often turns it to face the viewer more or less.
+/// Turns one window in four a little further from or to the viewer; the rest is as the motion model makes it.
 fn place(poses: &mut [Pose], lead: usize, rng: &mut Rng) {
-    let shown = poses.len() - lead;
-    let mean = poses[lead..].iter().map(|p| p.root).sum::<Vec3>() / shown as f32;
-    let shift = Vec3::new(rng.range(-0.2, 0.2) - mean.x, 0.0, -mean.z);
-    let turn = if rng.chance(0.65) {
-        // A sum of two draws: mostly small angles, at most 65 degrees to either side.
-        let wanted = (rng.unit() - rng.unit()) * 65.0f32.to_radians();
-        wanted - poses[lead + shown / 2].yaw()
-    } else {
-        0.0
-    };
-    let q = Quat::from_rotation_y(turn);
-    for p in poses {
-        let from_middle = Vec3::new(p.root.x - mean.x, 0.0, p.root.z - mean.z);
-        p.root = q * from_middle + Vec3::new(mean.x, p.root.y, mean.z) + shift;
-        p.rotations[0] = q * p.rotations[0];
+    if !rng.chance(0.25) {
+        return;
     }
-}
-
-/// Hand-made poses that need no file: arms up, bends, steps and turns, swinging smoothly.
-pub fn test_poses(count: usize) -> Vec<Pose> {
-    let bone = |n: &str| odori_engine::skeleton::Bone::named(n).expect("a bone of the skeleton").index();
-    (0..count)
-        .map(|i| {
-            let t = i as f32 / 30.0 * 2.0;
-            let mut p = Pose::default();
-            let (s, c) = (t.sin(), t.cos());
-            p.rotations[bone("leftUpperArm")] = Quat::from_rotation_z(-0.3 + 1.0 * s);
-            p.rotations[bone("rightUpperArm")] = Quat::from_rotation_z(0.3 + 1.0 * c);
-            p.rotations[bone("leftLowerArm")] = Quat::from_rotation_z(0.6 - 0.6 * c);
-            p.rotations[bone("rightLowerArm")] = Quat::from_rotation_z(-0.7 + 0.6 * s);
-            p.rotations[bone("leftUpperLeg")] = Quat::from_rotation_z(0.2 * s.max(0.0)) * Quat::from_rotation_x(-0.6 * s.max(0.0));
-            p.rotations[bone("leftLowerLeg")] = Quat::from_rotation_x(0.9 * s.max(0.0));
-            p.rotations[bone("spine")] = Quat::from_rotation_z(0.15 * c);
-            p.rotations[bone("head")] = Quat::from_rotation_y(0.4 * s);
-            p.rotations[0] = Quat::from_rotation_y(0.3 * (t * 0.5).sin());
-            p
-        })
-        .collect()
+    let mean = poses[lead..].iter().map(|p| p.root).sum::<Vec3>() / (poses.len() - lead) as f32;
+    let middle = Vec3::new(mean.x, 0.0, mean.z);
+    // A sum of two draws: mostly small angles.
+    let q = Quat::from_rotation_y((rng.unit() - rng.unit()) * 50.0f32.to_radians());
+    for p in poses {
+        p.root = q * (p.root - middle) + middle;
+        p.rotations[0] = q * p.rotations[0];
+        p.confidences = visibility::confidences(&p.joints().positions);
+    }
 }

@@ -65,6 +65,23 @@ pub fn align(rest: &Rest) -> Result<Alignment, String> {
             return Err(format!("no joint for {}", info.name));
         }
     }
+    // A foot that hangs from something other than its shin (an IK rig) cannot be posed by bones.
+    let above = |j: usize| {
+        let mut at = rest.parents[j];
+        while let Some(p) = at {
+            if let Some(b) = rest.bones[p] {
+                return Some(b);
+            }
+            at = rest.parents[p];
+        }
+        None
+    };
+    for (b, info) in SKELETON.bones.iter().enumerate() {
+        let limb = ["LowerArm", "Hand", "LowerLeg", "Foot"].iter().any(|l| info.name.ends_with(l));
+        if limb && joint_of[b].and_then(above) != info.parent {
+            return Err(format!("{} hangs from another joint than its parent", info.name));
+        }
+    }
     // Facing: the left hand belongs at +X.
     let at = |name: &str| joint_of[Bone::named(name).expect("known").index()].map(|j| rest.positions[j]);
     let (Some(left), Some(right)) = (at("leftUpperArm"), at("rightUpperArm")) else {

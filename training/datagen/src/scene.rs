@@ -82,6 +82,17 @@ impl<'a> Actor<'a> {
         Actor { character, style, stage: Stage::new(character), springs: Springs::default() }
     }
 
+    /// Bounds of the figure at rest in this pose, stage metres, y up.
+    pub fn extent(&self, pose: &Pose) -> (Vec2, Vec2) {
+        let (posed, origin) = self.stage.origin(self.character, pose);
+        let (mut low, mut high) = (Vec2::INFINITY, Vec2::NEG_INFINITY);
+        for (p, ..) in self.character.skin(&posed) {
+            let p = (p * self.stage.scale + origin).truncate();
+            (low, high) = (low.min(p), high.max(p));
+        }
+        (low, high)
+    }
+
     /// Lets hair and cloth swing to this pose without drawing.
     pub fn advance(&mut self, pose: &Pose) -> (Posed, Vec3) {
         let (mut posed, origin) = self.stage.origin(self.character, pose);

@@ -123,9 +123,10 @@ fn skirt(mesh: &mut Mesh, body: &Body, material: u16, thick: f32, rng: &mut Rng)
     };
     let mut joints = Vec::new();
     for k in 0..JOINTS {
-        let a = k as f32 / JOINTS as f32 * std::f32::consts::TAU;
+        // None straight ahead: each side of the cloth goes with its own thigh.
+        let a = (k as f32 + 0.5) / JOINTS as f32 * std::f32::consts::TAU;
         let leg = if a.sin() > 0.0 { "leftUpperLeg" } else { "rightUpperLeg" };
-        let follow = (bone(leg), if a.sin().abs() < 0.1 { 0.0 } else { 0.35 + 0.3 * a.cos().max(0.0) });
+        let follow = (bone(leg), 0.55 + 0.35 * a.cos().max(0.0));
         let loose = Loose {
             parent: 0,
             tip: rim(a, 1.0),
@@ -153,6 +154,7 @@ fn skirt(mesh: &mut Mesh, body: &Body, material: u16, thick: f32, rng: &mut Rng)
             // Vertex s of a ring lies at angle s from +X towards +Z; ours is from +Z towards +X.
             let a = std::f32::consts::FRAC_PI_2 - s as f32 / SIDES as f32 * std::f32::consts::TAU;
             let turn = a.rem_euclid(std::f32::consts::TAU) / std::f32::consts::TAU * JOINTS as f32;
+            let turn = (turn + JOINTS as f32 - 0.5) % JOINTS as f32;
             let (k, f) = (turn as usize % JOINTS, turn.fract());
             let loose = smooth(0.05, 0.6, t);
             let v = &mut mesh.vertices[first + i * SIDES + s];

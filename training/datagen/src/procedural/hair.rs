@@ -105,7 +105,7 @@ fn fringe(mesh: &mut Mesh, skull: &Skull, colour: u16, volume: f32, forehead: f3
 }
 
 fn lag(rng: &mut Rng, parent: usize, tip: Vec3) -> Loose {
-    Loose { parent, tip, stiffness: rng.range(60.0, 160.0), gravity: rng.range(0.0, 3.0), drag: rng.range(0.25, 0.5), follow: None }
+    Loose { parent, tip, stiffness: rng.range(110.0, 300.0), gravity: rng.range(0.0, 3.0), drag: rng.range(0.25, 0.5), follow: None }
 }
 
 /// A path that hangs from `root`, with a chain of swinging joints; gives path points with their weights.
