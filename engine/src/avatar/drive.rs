@@ -279,6 +279,8 @@ fn body(rig: &Rig, joints: &Joints, scale: f32, bones: &mut [BoneTransform; BONE
         socket.bulge = [0.0; 2];
         socket.offset = (shoulder - socket.linear() * rig.shoulders[s]).into();
         bones[bone::shoulder(s)] = socket;
+        let collar = Vec2::from(upper.offset) + flat(chest * lifted) * (ratio * scale);
+        bones[bone::collar(s)] = BoneTransform { offset: collar.into(), ..upper };
 
         let mut limb = Limb { frame: bones, scale };
         let lengths = [

@@ -135,10 +135,9 @@ fn torso_skin(rig: &Rig, seg: &Segmentation, p: Vec2) -> Skin {
     let mut pivot = rig.spine;
     for s in 0..2 {
         let reach = 2.6 * seg.arm_radius[s];
-        take(bone::shoulder(s), 0.8 * smooth(1.0 - p.distance(rig.shoulders[s]) / reach));
+        take(bone::collar(s), 0.8 * smooth(1.0 - p.distance(rig.shoulders[s]) / reach));
     }
-    match rig.hem {
-        Some(hem) => {
+    if let Some(hem) = rig.hem {
             // A skirt swings with the thighs, more so towards the hem.
             let hip = (rig.hips[0].y + rig.hips[1].y) * 0.5;
             let fall = smooth((p.y - hip) / (hem - hip).max(1.0));
@@ -151,13 +150,6 @@ fn torso_skin(rig: &Rig, seg: &Segmentation, p: Vec2) -> Skin {
                 pivot = rig.pelvis;
             }
         }
-        None => {
-            for s in 0..2 {
-                let reach = 1.8 * seg.leg_radius[s];
-                take(bone::hip(s), 0.7 * smooth(1.0 - p.distance(rig.hips[s]) / reach));
-            }
-        }
-    }
     let half = 0.5 * rig.shoulders[0].distance(rig.shoulders[1]).max(4.0);
     let across = (p.x - (rig.pelvis.lerp(rig.neck, t.clamp(0.0, 1.0))).x) / half;
     Skin { weights, pivot, bulge: 0.3 * half * (1.0 - across * across).max(0.0), lower: false }

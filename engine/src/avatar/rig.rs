@@ -6,8 +6,8 @@ use glam::Vec2;
 
 use crate::skeleton::{KEYPOINT_COUNT, SKELETON};
 
-/// Bones of a puppet: the 20 body bones, then springs.
-pub const BONES: usize = 24;
+/// Bones of a puppet: the 20 body bones, springs, and the collar bones.
+pub const BONES: usize = 26;
 
 /// Places in [`PuppetFrame::bones`](super::PuppetFrame). A side is 0 for the character's left, 1 for its right.
 pub mod bone {
@@ -46,6 +46,10 @@ pub mod bone {
     /// A side of a skirt or robe.
     pub const fn skirt(side: usize) -> usize {
         22 + side
+    }
+    /// The torso's own corner at a shoulder; unlike the arm's socket it never crosses over in a back view.
+    pub const fn collar(side: usize) -> usize {
+        24 + side
     }
 }
 
