@@ -110,8 +110,9 @@ mod tests {
             pose.rotations[lower] = Quat::from_rotation_y(sign * 1.8);
             confidences(&pose.joints().positions)[wrist]
         };
-        assert!(confidences(&Pose::default().joints().positions).iter().all(|&c| c > 0.9));
-        assert!(with(1.0) < 0.4 || with(-1.0) < 0.4, "{} {}", with(1.0), with(-1.0));
-        assert!(with(1.0) > 0.9 || with(-1.0) > 0.9, "{} {}", with(1.0), with(-1.0));
+        assert!(confidences(&Pose::default().joints().positions).iter().all(|&c| c > 0.7));
+        // The left arm turns back about +Y and forward about -Y.
+        assert!(with(1.0) < 0.4, "{}", with(1.0));
+        assert!(with(-1.0) > 0.7, "{}", with(-1.0));
     }
 }
