@@ -1,0 +1,159 @@
+//! What is rendered: which character wears which look in which samples, all from the seed.
+//!
+//! Opens the character files (the edge of this program); a file that cannot be used is reported and left out.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::character::Character;
+use crate::clips::{Clips, TOKEN_FRAMES, Window};
+use crate::glb;
+use crate::look::{LEAD_FRAMES, Look, Studio};
+use crate::procedural;
+use crate::rng::Rng;
+use crate::shard::Record;
+
+/// Share of looks that are rigs from files.
+const RIGGED: f32 = 0.35;
+/// Every n-th rig file is kept from training.
+const HELD_OUT_EVERY: usize = 8;
+/// Made characters from here on are kept from training.
+const HELD_OUT_SEED: u64 = 1 << 40;
+
+#[derive(Clone, Copy, Debug)]
+enum Who {
+    Rig(usize),
+    Made(u64),
+}
+
+/// One look and the samples it appears in.
+#[derive(Clone, Debug)]
+pub struct Task {
+    look: usize,
+    who: Who,
+    character: usize,
+    samples: usize,
+    character_held_out: bool,
+    clip_held_out: bool,
+}
+
+pub struct Plan {
+    rigs: Vec<Character>,
+    tasks: Vec<Task>,
+    pub names: Vec<String>,
+    seed: u64,
+}
+
+impl Plan {
+    pub fn new(folders: &[PathBuf], count: usize, per_look: usize, seed: u64, held_out: bool) -> Result<Plan> {
+        let rigs = rigs(folders)?;
+        let mut names: Vec<String> = rigs.iter().map(|r| r.name.clone()).collect();
+        let rng = Rng::new(seed);
+        let mut tasks = Vec::new();
+        let mut left = count;
+        while left > 0 {
+            let look = tasks.len();
+            let mut rng = rng.fork(look as u64);
+            let (character_held_out, clip_held_out) = match (held_out, look % 4) {
+                (false, _) => (false, false),
+                (true, 0 | 1) => (true, true),
+                (true, 2) => (true, false),
+                (true, _) => (false, true),
+            };
+            let eligible: Vec<usize> = (0..rigs.len()).filter(|&r| rigs[r].held_out == character_held_out).collect();
+            let (who, character) = if !eligible.is_empty() && rng.chance(RIGGED) {
+                let r = rng.pick(&eligible);
+                (Who::Rig(r), r)
+            } else {
+                let base = if character_held_out { HELD_OUT_SEED } else { 0 };
+                let made = base + (seed << 20) % HELD_OUT_SEED + look as u64;
+                names.push(format!("made-{made}"));
+                (Who::Made(made), names.len() - 1)
+            };
+            let samples = per_look.min(left);
+            left -= samples;
+            tasks.push(Task { look, who, character, samples, character_held_out, clip_held_out });
+        }
+        Ok(Plan { rigs, tasks, names, seed })
+    }
+
+    /// Tasks cut so that each piece holds about `size` samples.
+    pub fn shards(&self, size: usize) -> Vec<&[Task]> {
+        let mut out = Vec::new();
+        let (mut from, mut held) = (0, 0);
+        for (i, task) in self.tasks.iter().enumerate() {
+            held += task.samples;
+            if held + task.samples > size {
+                out.push(&self.tasks[from..=i]);
+                (from, held) = (i + 1, 0);
+            }
+        }
+        if from < self.tasks.len() {
+            out.push(&self.tasks[from..]);
+        }
+        out
+    }
+
+    pub fn render(&self, task: &Task, clips: &Clips, frames: usize, studio: &mut Studio) -> Result<Vec<Record>> {
+        let rng = Rng::new(self.seed ^ 0x5eed).fork(task.look as u64);
+        let (character, vary) = match task.who {
+            Who::Rig(r) => (self.rigs[r].clone(), true),
+            Who::Made(seed) => (procedural::character(seed), false),
+        };
+        let look = Look::new(character, vary, &mut rng.fork(1), studio)?;
+        let mut out = Vec::with_capacity(task.samples);
+        for s in 0..task.samples {
+            let mut rng = rng.fork(100 + s as u64);
+            let window: Window = clips
+                .window(frames, LEAD_FRAMES.min(TOKEN_FRAMES - 1), task.clip_held_out, &mut rng)
+                .context("no clip is long enough, or none is held out")?;
+            out.push(Record {
+                sample: look.sample(&window, &mut rng, studio),
+                reference: look.reference.clone(),
+                reference_keypoints: look.reference_keypoints.iter().flat_map(|k| [k.x, k.y]).collect(),
+                token_rows: (0..frames).map(|f| (window.row + f) as i32).collect(),
+                character: task.character as i32,
+                look: task.look as i32,
+                character_held_out: task.character_held_out,
+                clip_held_out: task.clip_held_out,
+            });
+        }
+        Ok(out)
+    }
+}
+
+fn rigs(folders: &[PathBuf]) -> Result<Vec<Character>> {
+    let mut files = Vec::new();
+    for folder in folders {
+        let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            if matches!(path.extension().and_then(|e| e.to_str()), Some("glb" | "vrm")) {
+                files.push(path);
+            }
+        }
+    }
+    // By name, so that neither the folder's place nor its order matters.
+    files.sort_by_key(|f| f.file_name().map(|n| n.to_os_string()));
+    let mut out: Vec<Character> = Vec::new();
+    for file in &files {
+        match rig(file) {
+            Ok(mut c) => {
+                c.held_out = out.len() % HELD_OUT_EVERY == HELD_OUT_EVERY / 2;
+                out.push(c);
+            }
+            Err(e) => eprintln!("left out: {e:#}"),
+        }
+    }
+    if !folders.is_empty() && out.is_empty() {
+        bail!("no usable .glb or .vrm file in the --characters folders");
+    }
+    Ok(out)
+}
+
+fn rig(file: &Path) -> Result<Character> {
+    let name = file.file_stem().and_then(|n| n.to_str()).unwrap_or("rig").to_string();
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    glb::read(&name, &bytes)
+}

@@ -1,0 +1,111 @@
+//! Characters made by code: stylised humanoids from grown to chibi, each from one seed.
+//!
+//! Read `character` first. No file is read; the same seed gives the same character.
+
+mod body;
+mod clothes;
+mod hair;
+mod head;
+mod shape;
+
+use glam::Vec3;
+use odori_engine::skeleton::{KEYPOINT_COUNT, SKELETON};
+
+use crate::character::Character;
+use crate::colour;
+use crate::raster::Material;
+use crate::rng::Rng;
+use body::{Body, Build, bone};
+use head::{Face, Skull};
+use shape::Mesh;
+
+pub fn character(seed: u64) -> Character {
+    let mut rng = Rng::new(seed);
+    let build = Build::random(&mut rng.fork(1));
+    let joints = build.joints();
+    let body = Body { build: &build, joints: &joints };
+    let mut mesh = Mesh::default();
+    let (skin_colour, hair_colour) = (colour::skin(&mut rng), colour::hair(&mut rng));
+    let skin = mesh.material(Material::plain(skin_colour));
+    let hair_material = mesh.material(Material::plain(hair_colour));
+    let tie = {
+        let c = colour::cloth(&mut rng);
+        mesh.material(Material::plain(c))
+    };
+    clothes::dress(&mut mesh, &body, skin, &mut rng.fork(2));
+
+    let mut head_rng = rng.fork(3);
+    let skull = Skull::new(&build, joints[bone("head")], &mut head_rng);
+    let youth = ((build.head - 0.22) / 0.2).clamp(0.0, 1.0);
+    let face = Face::random(&mut head_rng, youth, hair_colour);
+    let face_material = mesh.material(face.material(skin_colour));
+    skull.draw(&mut mesh, skin, face_material);
+    head::ears(&mut mesh, &skull, skin, hair_material, &mut rng.fork(4));
+    hair::hair(&mut mesh, &skull, hair_material, tie, &mut rng.fork(5));
+    clothes::headwear(&mut mesh, &skull, &mut rng.fork(6));
+    mesh.set_normals();
+
+    let mut all_joints = joints.to_vec();
+    all_joints.extend(&mesh.loose_joints);
+    let mut out = Character {
+        name: format!("made-{seed}"),
+        held_out: false,
+        joints: all_joints,
+        loose: mesh.loose,
+        vertices: mesh.vertices,
+        triangles: mesh.triangles,
+        materials: mesh.materials,
+        keypoint_offsets: keypoint_offsets(&joints, &skull, &face, &build),
+        line_scale: 1.0,
+    };
+    out.finish();
+    out
+}
+
+fn keypoint_offsets(joints: &[Vec3], skull: &Skull, face: &Face, build: &Build) -> [Vec3; KEYPOINT_COUNT] {
+    let middle = skull.centre - joints[bone("head")];
+    let h = skull.half;
+    let on_face = |x: f32, y: f32| middle + Vec3::new(x * h.x, y * h.y, h.z * 0.9);
+    std::array::from_fn(|k| {
+        let info = &SKELETON.keypoints[k];
+        match info.name.as_str() {
+            "nose" => on_face(0.0, face.eye.y - 0.25),
+            "left_eye" => on_face(face.eye.x, face.eye.y),
+            "right_eye" => on_face(-face.eye.x, face.eye.y),
+            "left_ear" => middle + Vec3::new(h.x, -0.15 * h.y, 0.0),
+            "right_ear" => middle + Vec3::new(-h.x, -0.15 * h.y, 0.0),
+            "head_top" => middle + Vec3::Y * h.y,
+            "left_toe" | "right_toe" => info.offset * build.foot,
+            "left_hand" | "right_hand" => info.offset * build.hand,
+            _ => info.offset,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_seeds_give_sound_characters() {
+        for seed in 0..60 {
+            let c = character(seed);
+            assert!(c.joints.len() < 200, "{seed}: joints fit a byte");
+            assert!((2000..40_000).contains(&c.triangles.len()), "{seed}: {} triangles", c.triangles.len());
+            for v in &c.vertices {
+                assert!(v.position.is_finite() && v.normal.is_finite(), "{seed}");
+                assert!((v.weights.iter().sum::<f32>() - 1.0).abs() < 1e-3, "{seed}: {:?}", v.weights);
+                assert!(v.joints.iter().all(|&j| (j as usize) < c.joints.len()), "{seed}");
+            }
+            let height = c.vertices.iter().map(|v| v.position.y).fold(0.0, f32::max);
+            assert!((0.7..2.6).contains(&height), "{seed}: {height} m");
+        }
+    }
+
+    #[test]
+    fn a_seed_is_a_character() {
+        let (a, b) = (character(7), character(7));
+        assert_eq!(a.vertices.len(), b.vertices.len());
+        assert!(a.vertices.iter().zip(&b.vertices).all(|(x, y)| x.position == y.position));
+    }
+}
