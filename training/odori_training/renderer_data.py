@@ -53,13 +53,10 @@ class TokenTable:
         tokens, _ = map_safetensors(tokens_path)
         table = tokens["tokens"]
         self.tokens = np.asarray(table).reshape(len(table), TOKEN_SLOTS).astype(np.int64)
-        steps = (np.diff(self.start)) // 2
-        if "step_start" in tokens:
-            self.step_start = np.asarray(tokens["step_start"]).astype(np.int64)
-        else:
-            self.step_start = np.concatenate([[0], np.cumsum(steps)])
-        if self.step_start[-1] != len(self.tokens):
-            raise ValueError(f"tokens: {len(self.tokens)} rows, the clips need {self.step_start[-1]}")
+        self.step_start = np.asarray(tokens["clip_start"]).astype(np.int64)
+        steps = np.diff(self.start) // 2
+        if (np.diff(self.step_start) != steps).any() or self.step_start[-1] != len(self.tokens):
+            raise ValueError(f"{tokens_path} was not made from {clips_path}")
 
     def window(self, row: int):
         """(8, 10) ids of the steps ending at that which holds `row`; "no token" before the clip."""
