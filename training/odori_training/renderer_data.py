@@ -4,7 +4,7 @@ Working-size copies (box filtered to 128) of every shard are kept in memory as b
 from the shard only for the share of each batch that learns the detail mask. New shards are picked up while
 training runs. Must not know the model.
 
-Axis letters: B clips, F frames (5), S full size (256), W working size (128), X cropped width.
+Axis letters: B clips, F frames (5), S full size (256), W working size (128), H and X rows and columns of a cut.
 """
 
 import json
@@ -90,10 +90,13 @@ class Shard:
         self.validity = box_half(self.full["validity"][..., None])[..., 0]
         self.reference = box_half(self.full["reference"])
         alpha = np.maximum(self.truth[..., 3], self.puppet[..., 3]).max(axis=1)  # (K, W, W)
-        columns = alpha.max(axis=1) > 8
-        w = columns.shape[1]
-        first, last = columns.argmax(1), w - 1 - columns[:, ::-1].argmax(1)
-        self.centre = (first + last) / 2.0  # of the figure, in working pixels
+        self.centre = [self.middle(alpha.max(axis=2)), self.middle(alpha.max(axis=1))]  # row, column of the figure
+
+    @staticmethod
+    def middle(profile):
+        """(K, W) to (K,): between the first and the last place with something."""
+        there = profile > 8
+        return (there.argmax(1) + there.shape[1] - 1 - there[:, ::-1].argmax(1)) / 2.0
 
 
 def colour_parameters(rng, b: int):
@@ -153,20 +156,22 @@ class Clips:
         self.folder, self.prefix = Path(folder), prefix
         self.clips_path, self.tokens_path = clips, tokens
         self.rng = np.random.default_rng(seed)
-        self.shards, self.table, self.index = [], None, []
+        self.shards, self.table, self.tokens_written, self.index = [], None, None, []
         self.mirror = mirror_order()
         self.refresh()
 
     def refresh(self):
-        """Picks up new shards, and the token table once it exists."""
+        """Picks up new shards, and the token table whenever it is written anew."""
         known = {s.path for s in self.shards}
         for path in sorted(self.folder.glob(f"{self.prefix}-*.safetensors")):
             if path not in known:
                 shard = Shard(path)
                 self.index += [(len(self.shards), i) for i in range(shard.count)]
                 self.shards.append(shard)
-        if self.table is None and self.tokens_path and Path(self.tokens_path).exists():
-            self.table = TokenTable(self.clips_path, self.tokens_path)
+        if self.tokens_path and Path(self.tokens_path).exists():
+            written = Path(self.tokens_path).stat().st_mtime_ns
+            if written != self.tokens_written:
+                self.table, self.tokens_written = TokenTable(self.clips_path, self.tokens_path), written
         return len(self.index)
 
     def ids(self, shard, i: int):
@@ -176,42 +181,44 @@ class Clips:
             return np.full((f, TOKEN_STEPS, TOKEN_SLOTS), NO_TOKEN, np.int64)
         return np.stack([self.table.window(int(r)) for r in shard.full["token_row"][i]])
 
-    def batch(self, b: int, width: int = 128, full: int = 0, augment: bool = True, pick=None):
-        """A dict of tensors: reference (B, 4, W, W), truth and warp (B, F, 4, W, X), validity (B, F, 1, W, X),
-        kp (B, F, 24, 3) in pixels of the crop, ids (B, F, 8, 10); if `full`, truth_full and warp_full of the
-        first `full` clips at S."""
+    def batch(self, b: int, window=(128, 128), full: int = 0, augment: bool = True, pick=None):
+        """A dict of tensors, pictures cut to `window` (H, X) round the figure: reference (B, 4, W, W), truth and
+        warp (B, F, 4, H, X), validity (B, F, 1, H, X), kp (B, F, 24, 3) in pixels of the cut, ids (B, F, 8, 10); if
+        `full`, truth_full and warp_full of the first `full` clips at S."""
         rng = self.rng
         pick = [self.index[j] for j in rng.integers(0, len(self.index), b)] if pick is None else pick
         out = {k: [] for k in ("reference", "truth", "warp", "validity", "kp", "ids", "truth_full", "warp_full")}
         for j, (s, i) in enumerate(pick):
             sh = self.shards[s]
             w = sh.truth.shape[2]
-            x0 = 0
-            if width < w:
+            corner = [0, 0]
+            for axis in (0, 1):
                 jitter = rng.integers(-6, 7) if augment else 0
-                x0 = int(np.clip(round(sh.centre[i] - width / 2) + jitter, 0, w - width))
+                corner[axis] = int(np.clip(round(sh.centre[axis][i] - window[axis] / 2) + jitter, 0, w - window[axis]))
+            (y0, x0), (h, x) = corner, window
             flip = augment and rng.random() < 0.3
             step = -1 if flip else 1
-            cut = lambda a: a[:, :, x0 : x0 + width][:, :, ::step]
+
+            def cut(a, scale=1):
+                return a[:, scale * y0 : scale * (y0 + h), scale * x0 : scale * (x0 + x)][:, :, ::step]
+
             out["truth"].append(cut(sh.truth[i]))
             out["warp"].append(cut(sh.puppet[i]))
             out["validity"].append(cut(sh.validity[i])[..., None])
             out["reference"].append(sh.reference[i][:, ::step])
             kp = np.array(sh.full["keypoints"][i], np.float32)
-            kp[..., :2] *= w / sh.size
-            kp[..., 0] -= x0
+            kp[..., :2] = kp[..., :2] * (w / sh.size) - np.array([x0, y0], np.float32)
             ids = self.ids(sh, i)
             if flip:
-                kp[..., 0] = width - kp[..., 0]
+                kp[..., 0] = x - kp[..., 0]
                 kp = kp[:, self.mirror]
             if flip or (augment and rng.random() < 0.1):
                 ids = np.full_like(ids, NO_TOKEN)
             out["kp"].append(kp)
             out["ids"].append(ids)
             if j < full:
-                cut2 = lambda a: a[:, :, 2 * x0 : 2 * (x0 + width)][:, :, ::step]
-                out["truth_full"].append(cut2(sh.full["truth"][i]))
-                out["warp_full"].append(cut2(sh.full["puppet"][i]))
+                out["truth_full"].append(cut(sh.full["truth"][i], 2))
+                out["warp_full"].append(cut(sh.full["puppet"][i], 2))
         batch = {
             "reference": to_float(np.stack(out["reference"])),
             "truth": to_float(np.stack(out["truth"])),

@@ -129,7 +129,7 @@ def main():
     show = set(take[np.unique(np.linspace(0, len(take) - 1, a.rows).astype(int))].tolist())
     figures, rows = {"puppet": []} | {k: [] for k in methods}, []
     for n, j in enumerate(take):
-        batch = clips.batch(1, 128, 1, False, [clips.index[j]])
+        batch = clips.batch(1, (128, 128), 1, False, [clips.index[j]])
         truth, puppet = batch["truth_full"][0], batch["warp_full"][0]
         pictures = {"puppet": puppet} | {k: rollout(m, batch, s) for k, (m, s) in methods.items()}
         for k, v in pictures.items():
