@@ -1,0 +1,40 @@
+//! The CPU family: SIMD kernels chosen at run time, weights packed at load, threads that wait between frames.
+//!
+//! `CpuExecutor::run` allocates nothing. Kernels are generic over `simd::Simd` and reached through `level::Table`.
+
+#[cfg(target_arch = "aarch64")]
+mod arm;
+mod attention;
+mod executor;
+mod gemm;
+mod level;
+mod pack;
+mod pool;
+mod rows;
+mod sample;
+mod simd;
+mod steps;
+mod tile;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use executor::CpuExecutor;
+pub use level::Level;
+pub use pool::Pool;
+
+/// The multiply-add ceiling of `threads` of this pool at `level`, in GFLOP/s: what a benchmark divides by.
+pub fn peak_gflops(pool: &Pool, level: Level) -> f64 {
+    let table = level.table();
+    let rounds = 2_000_000u64;
+    let mut best = 0.0f64;
+    for _ in 0..5 {
+        let start = std::time::Instant::now();
+        pool.run(pool.threads(), &|_, _| {
+            // SAFETY: a `Level` is only made where its instruction set was found.
+            std::hint::black_box(unsafe { (table.peak)(rounds) });
+        });
+        let flops = (24 * table.lanes) as f64 * rounds as f64 * pool.threads() as f64;
+        best = best.max(flops / start.elapsed().as_secs_f64() / 1e9);
+    }
+    best
+}

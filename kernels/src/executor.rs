@@ -1,0 +1,80 @@
+//! One executor type for every backend; the caller never sees which one runs.
+//!
+//! This file only forwards; it must not compute anything.
+
+use crate::plan::{Buf, Plan, Scalar, Step};
+use crate::{PlanError, Weights, cpu};
+
+/// Where plans run. Cheap to clone.
+#[derive(Clone)]
+pub enum Backend {
+    Cpu(cpu::Pool),
+}
+
+/// A plan loaded for one backend: write inputs, run, read outputs.
+pub enum Executor {
+    Cpu(cpu::CpuExecutor),
+}
+
+impl Executor {
+    /// Packs the weights and sets all memory aside.
+    ///
+    /// # Errors
+    /// A plan that does not hold together; a weight that is missing or misshapen, by name.
+    pub fn new(backend: &Backend, plan: &Plan, weights: &Weights) -> Result<Self, PlanError> {
+        match backend {
+            Backend::Cpu(pool) => cpu::CpuExecutor::new(pool, plan, weights).map(Self::Cpu),
+        }
+    }
+
+    /// Fills a whole buffer (External or State).
+    pub fn write(&mut self, buf: Buf, data: &[f32]) {
+        match self {
+            Self::Cpu(e) => e.write(buf, data),
+        }
+    }
+
+    /// Overwrites `data.len()` elements from `offset` on.
+    pub fn write_at(&mut self, buf: Buf, offset: usize, data: &[f32]) {
+        match self {
+            Self::Cpu(e) => e.write_at(buf, offset, data),
+        }
+    }
+
+    /// Runs every operation; `params` holds one word per parameter of the plan.
+    pub fn run(&mut self, params: &[u32]) {
+        match self {
+            Self::Cpu(e) => e.run(params),
+        }
+    }
+
+    /// Copies the front of a buffer out; waits for the device where there is one.
+    pub fn read(&mut self, buf: Buf, out: &mut [f32]) {
+        match self {
+            Self::Cpu(e) => e.read(buf, out),
+        }
+    }
+
+    /// Zeroes the State buffers.
+    pub fn reset(&mut self) {
+        match self {
+            Self::Cpu(e) => e.reset(),
+        }
+    }
+}
+
+/// A step or seed, from the plan or from this run's parameters.
+pub(crate) fn step_value(step: Step, params: &[u32]) -> u32 {
+    match step {
+        Step::Const(v) => v,
+        Step::Param(p) => params[p.0 as usize],
+    }
+}
+
+/// A float, from the plan or from the bits of this run's parameter.
+pub(crate) fn scalar_value(scalar: Scalar, params: &[u32]) -> f32 {
+    match scalar {
+        Scalar::Const(v) => v,
+        Scalar::Param(p) => f32::from_bits(params[p.0 as usize]),
+    }
+}
