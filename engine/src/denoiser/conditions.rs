@@ -1,0 +1,54 @@
+//! What the host computes for the denoiser: time features, keypoint maps, the clamp of premultiplied colours.
+//! The same formulas as `training/odori_training/renderer_model.py`. Must not know plans or backends.
+
+/// The times of an n-step sampling: 1, (n - 1) / n, ... 1 / n.
+pub fn step_time(step: u32, steps: u32) -> f32 {
+    1.0 - step as f32 / steps as f32
+}
+
+/// Sines then cosines of pi * 2^(i / 2) * t.
+pub fn time_features(t: f32, out: &mut [f32]) {
+    let half = out.len() / 2;
+    for i in 0..half {
+        let angle = std::f32::consts::PI * (i as f32 * 0.5).exp2() * t;
+        out[i] = angle.sin();
+        out[half + i] = angle.cos();
+    }
+}
+
+/// A Gaussian of `sigma` patches round every keypoint, times its confidence.
+///
+/// `keypoints` are x, y in 0..1 of the picture and a confidence; `out` is (grid, grid, keypoints).
+/// `columns` is scratch of `grid` floats.
+pub fn keypoint_maps(keypoints: &[[f32; 3]], grid: usize, sigma: f32, columns: &mut [f32], out: &mut [f32]) {
+    let n = keypoints.len();
+    let scale = -0.5 / (sigma * sigma);
+    let bell = |i: usize, centre: f32| {
+        let d = i as f32 + 0.5 - centre * grid as f32;
+        (d * d * scale).exp()
+    };
+    for (k, &[x, y, confidence]) in keypoints.iter().enumerate() {
+        // A keypoint that is not a number says nothing.
+        let known = x.is_finite() && y.is_finite() && confidence.is_finite();
+        for (i, c) in columns.iter_mut().enumerate() {
+            *c = if known { bell(i, x) } else { 0.0 };
+        }
+        for row in 0..grid {
+            let r = if known { confidence * bell(row, y) } else { 0.0 };
+            for (column, &c) in columns.iter().enumerate() {
+                out[(row * grid + column) * n + k] = r * c;
+            }
+        }
+    }
+}
+
+/// Alpha to 0..1, then colours to 0..alpha; anything that is not a number becomes 0.
+pub fn clamp_premultiplied(rgba: &mut [f32]) {
+    for p in rgba.as_chunks_mut::<4>().0 {
+        let a = if p[3].is_nan() { 0.0 } else { p[3].clamp(0.0, 1.0) };
+        for c in &mut p[..3] {
+            *c = if c.is_nan() { 0.0 } else { c.clamp(0.0, a) };
+        }
+        p[3] = a;
+    }
+}

@@ -1,0 +1,229 @@
+//! The few-step denoiser: corrects the puppet's picture, in 1, 2 or 4 steps, at a working size of 128, 192 or 256.
+//!
+//! It sees the warped reference, its validity, where the keypoints are and how sure, the last 16 frames of pose
+//! tokens, the avatar's reference picture, and its own earlier frames. It gives premultiplied RGBA and a mask that
+//! tells where the full-size warp may lend its detail. It must not draw, and must not know the full-size picture.
+//!
+//! After X-Dancer (AdaIN from pose tokens), X-Dyna (the Dynamics-Adapter) and Self-Forcing (a ring of own frames);
+//! see `training/RENDERER.md`.
+
+mod conditions;
+mod network;
+#[cfg(test)]
+mod tests;
+
+use network::{ReferencePlan, StepPlan};
+use odori_kernels::{Backend, Executor, PlanError, Weights, noise};
+
+pub use network::{DenoiserConfig, KEYPOINTS, TOKEN_SLOTS, TOKEN_STEPS};
+
+/// Working sizes that the weights are made for.
+pub const SIZES: [usize; 3] = [128, 192, 256];
+
+/// A gap of more frames than this makes the denoiser forget its earlier frames.
+const LONGEST_GAP_FRAMES: u64 = 6;
+
+/// Why a denoiser cannot be made or stepped.
+#[derive(Debug, thiserror::Error)]
+pub enum DenoiserError {
+    #[error("the denoiser works at 128, 192 or 256 pixels, not {0}")]
+    Size(usize),
+    #[error("the denoiser's weights carry no readable config: {0}")]
+    Config(String),
+    #[error("denoiser: {0}")]
+    Plan(#[from] PlanError),
+    #[error("{what} has {found} values, expected {expected}")]
+    Length { what: &'static str, found: usize, expected: usize },
+    #[error("{0} denoise steps: only 1, 2 or 4 are trained")]
+    Steps(u32),
+    #[error("no reference picture has been set")]
+    NoReference,
+}
+
+/// What the denoiser sees of one frame; W is the working size.
+#[derive(Clone, Copy, Debug)]
+pub struct DenoiseInput<'a> {
+    /// (W, W, 4) premultiplied RGBA in 0..1, the puppet box filtered to W.
+    pub warp: &'a [f32],
+    /// (W, W) in 0..1
+    pub validity: &'a [f32],
+    /// x and y in 0..1 of the picture (x right, y down), and a confidence in 0..1.
+    pub keypoints: &'a [[f32; 3]; KEYPOINTS],
+    /// Pose tokens of the newest motion steps, oldest first; the last is that of this frame. More than
+    /// `TOKEN_STEPS` are cut at the front; fewer, or none, count as unknown.
+    pub tokens: &'a [[u16; TOKEN_SLOTS]],
+}
+
+/// The denoised frame. Made once and reused.
+#[derive(Clone, Debug, Default)]
+pub struct DenoiseOutput {
+    /// (W, W, 4) premultiplied RGBA in 0..1.
+    pub rgba: Vec<f32>,
+    /// (W, W) in 0..1: how much of the full-size warp's detail to add.
+    pub mask: Vec<f32>,
+}
+
+/// The denoiser of one session. `step` allocates nothing once `out` has been used.
+pub struct Denoiser {
+    size: usize,
+    cfg: DenoiserConfig,
+    reference: ReferencePlan,
+    reference_run: Executor,
+    net: StepPlan,
+    run: Executor,
+    has_reference: bool,
+    /// Frames since the last reset: the ring's counter.
+    frame: u32,
+    last_index: Option<u64>,
+    /// (W, W, 4), gaussian, of `noise_seed`: the same for every frame, so that it cannot flicker.
+    noise: Vec<f32>,
+    noise_seed: Option<u32>,
+    /// (W, W, 4), the output before this one; zeros after a reset.
+    previous: Vec<f32>,
+    maps: Vec<f32>,
+    columns: Vec<f32>,
+    time: Vec<f32>,
+    features: Vec<f32>,
+}
+
+impl Denoiser {
+    /// Records the network for pictures of `size` pixels and loads it on `backend`.
+    ///
+    /// # Errors
+    /// A size that is not one of [`SIZES`], weights without a config, a tensor that is missing or misshapen.
+    pub fn new(backend: &Backend, weights: &Weights, size: usize) -> Result<Self, DenoiserError> {
+        if !SIZES.contains(&size) {
+            return Err(DenoiserError::Size(size));
+        }
+        let json = weights.config_json().ok_or_else(|| DenoiserError::Config("there is none".into()))?;
+        let cfg: DenoiserConfig = serde_json::from_str(json).map_err(|e| DenoiserError::Config(e.to_string()))?;
+        if let Some(problem) = cfg.problem() {
+            return Err(DenoiserError::Config(problem));
+        }
+        let reference = network::reference_plan(&cfg, size)?;
+        let net = network::step_plan(&cfg, size)?;
+        let reference_run = Executor::new(backend, &reference.plan, weights)?;
+        let run = Executor::new(backend, &net.plan, weights)?;
+        let grid = size / cfg.patch;
+        let positions = (grid / 4) * (grid / 4);
+        Ok(Self {
+            size,
+            reference,
+            reference_run,
+            net,
+            run,
+            has_reference: false,
+            frame: 0,
+            last_index: None,
+            noise: vec![0.0; size * size * 4],
+            noise_seed: None,
+            previous: vec![0.0; size * size * 4],
+            maps: vec![0.0; grid * grid * KEYPOINTS],
+            columns: vec![0.0; grid],
+            time: vec![0.0; cfg.time_dim],
+            features: vec![0.0; positions * cfg.channels[2]],
+            cfg,
+        })
+    }
+
+    /// The working size W in pixels.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Encodes the avatar's picture, premultiplied RGBA (W, W, 4) in 0..1, and forgets earlier frames.
+    ///
+    /// # Errors
+    /// A picture of another size.
+    pub fn set_reference(&mut self, rgba: &[f32]) -> Result<(), DenoiserError> {
+        length("the reference picture", rgba.len(), self.size * self.size * 4)?;
+        self.reference_run.write(self.reference.image, rgba);
+        self.reference_run.run(&[]);
+        for (from, to) in [(self.reference.keys, self.net.reference_keys), (self.reference.values, self.net.reference_values)] {
+            self.reference_run.read(from, &mut self.features);
+            self.run.write(to, &self.features);
+        }
+        self.has_reference = true;
+        self.reset();
+        Ok(())
+    }
+
+    /// Forgets earlier frames. The reference stays.
+    pub fn reset(&mut self) {
+        self.run.reset();
+        self.previous.fill(0.0);
+        self.frame = 0;
+        self.last_index = None;
+    }
+
+    /// Denoises one frame in 1, 2 or 4 steps. The same inputs since the last reset give the same picture.
+    ///
+    /// `frame_index` counts 30 Hz frames; frames may be left out, but a gap of more than a fifth of a second, or a
+    /// step back, counts as a new scene. `seed` chooses the noise.
+    ///
+    /// # Errors
+    /// Inputs of another size, another number of steps, no reference.
+    pub fn step(&mut self, input: DenoiseInput<'_>, steps: u32, seed: u32, frame_index: u64, out: &mut DenoiseOutput) -> Result<(), DenoiserError> {
+        let pixels = self.size * self.size;
+        length("the warp", input.warp.len(), pixels * 4)?;
+        length("the validity", input.validity.len(), pixels)?;
+        if !matches!(steps, 1 | 2 | 4) {
+            return Err(DenoiserError::Steps(steps));
+        }
+        if !self.has_reference {
+            return Err(DenoiserError::NoReference);
+        }
+        if self.last_index.is_some_and(|last| frame_index <= last || frame_index - last > LONGEST_GAP_FRAMES) {
+            self.reset();
+        }
+        self.last_index = Some(frame_index);
+        if self.noise_seed != Some(seed) {
+            for (lane, v) in self.noise.iter_mut().enumerate() {
+                *v = noise::gaussian(seed, 0, lane as u32) as f32;
+            }
+            self.noise_seed = Some(seed);
+        }
+
+        let grid = self.size / self.cfg.patch;
+        conditions::keypoint_maps(input.keypoints, grid, self.cfg.keypoint_sigma, &mut self.columns, &mut self.maps);
+        self.run.write(self.net.x, &self.noise);
+        self.run.write(self.net.warp, input.warp);
+        self.run.write(self.net.previous, &self.previous);
+        self.run.write(self.net.validity, input.validity);
+        self.run.write(self.net.keypoint_maps, &self.maps);
+        self.run.write(self.net.ids, &self.window(input.tokens));
+        for s in 0..steps {
+            let t = conditions::step_time(s, steps);
+            let next = conditions::step_time(s + 1, steps);
+            conditions::time_features(t, &mut self.time);
+            self.run.write(self.net.time, &self.time);
+            self.run.run(&network::step_params(self.frame, next / t));
+        }
+        self.frame = self.frame.wrapping_add(1);
+
+        out.rgba.resize(pixels * 4, 0.0);
+        out.mask.resize(pixels, 0.0);
+        self.run.read(self.net.x0, &mut out.rgba);
+        self.run.read(self.net.mask, &mut out.mask);
+        conditions::clamp_premultiplied(&mut out.rgba);
+        self.previous.copy_from_slice(&out.rgba);
+        Ok(())
+    }
+
+    /// The newest `TOKEN_STEPS` steps as ids, "no token" where there are fewer.
+    fn window(&self, tokens: &[[u16; TOKEN_SLOTS]]) -> [f32; TOKEN_STEPS * TOKEN_SLOTS] {
+        let mut ids = [self.cfg.codes as f32; TOKEN_STEPS * TOKEN_SLOTS];
+        let newest = &tokens[tokens.len().saturating_sub(TOKEN_STEPS)..];
+        let first = TOKEN_STEPS - newest.len();
+        for (row, step) in newest.iter().enumerate() {
+            for (slot, &id) in step.iter().enumerate() {
+                ids[(first + row) * TOKEN_SLOTS + slot] = f32::from(id.min(self.cfg.codes as u16));
+            }
+        }
+        ids
+    }
+}
+
+fn length(what: &'static str, found: usize, expected: usize) -> Result<(), DenoiserError> {
+    if found == expected { Ok(()) } else { Err(DenoiserError::Length { what, found, expected }) }
+}

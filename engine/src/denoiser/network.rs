@@ -1,0 +1,300 @@
+//! The denoiser's network, recorded as plans: the same list of operations, name by name, as
+//! `training/odori_training/renderer_model.py`. Must not run anything.
+//!
+//! W working size, G = W / 4 patches a side, P = (W / 16)^2 positions of the coarsest level, D condition width.
+//! Channels C0, C1, C2 belong to grids of G, G / 2 and G / 4.
+
+use odori_kernels::PlanError;
+use odori_kernels::plan::{Act, Buf, BufKind, ConvShape, HeadShape, LinearShape, Op, Param, Plan, PlanBuilder, Scalar, Step};
+use serde::Deserialize;
+
+/// Keypoints of the skeleton.
+pub const KEYPOINTS: usize = 24;
+/// Motion steps of the token window: 8 steps of two 30 Hz frames.
+pub const TOKEN_STEPS: usize = 8;
+/// Tokens of a motion step: five parts, two residual levels.
+pub const TOKEN_SLOTS: usize = 10;
+
+/// The `config` entry of the weights file.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct DenoiserConfig {
+    pub patch: usize,
+    pub channels: [usize; 3],
+    pub groups: usize,
+    pub heads: usize,
+    pub cond: usize,
+    pub token_dim: usize,
+    /// Ids below this are codes; this one means "no token".
+    pub codes: usize,
+    pub time_dim: usize,
+    /// Frames of the temporal attention, the present one among them.
+    pub ring: usize,
+    /// Width of the keypoint maps' Gaussians, in patches.
+    pub keypoint_sigma: f32,
+}
+
+impl DenoiserConfig {
+    /// Why the network cannot be built from this, if it cannot.
+    pub fn problem(&self) -> Option<String> {
+        let bounded = |name: &str, v: usize, lo: usize, hi: usize| (v < lo || v > hi).then(|| format!("{name} is {v}, expected {lo} to {hi}"));
+        for (i, &c) in self.channels.iter().enumerate() {
+            let p = bounded(&format!("channels[{i}]"), c, 8, 1024);
+            if p.is_some() {
+                return p;
+            }
+            if self.groups == 0 || self.heads == 0 || c % self.groups != 0 {
+                return Some(format!("{c} channels do not divide into {} groups", self.groups));
+            }
+        }
+        if self.channels[2] % self.heads != 0 {
+            return Some(format!("{} channels do not divide into {} heads", self.channels[2], self.heads));
+        }
+        if self.patch != 4 {
+            return Some(format!("patch is {}, expected 4", self.patch));
+        }
+        if self.time_dim % 2 != 0 || !(self.keypoint_sigma > 0.0 && self.keypoint_sigma.is_finite()) {
+            return Some("time_dim must be even and keypoint_sigma positive".into());
+        }
+        bounded("cond", self.cond, 1, 4096)
+            .or_else(|| bounded("token_dim", self.token_dim, 1, 512))
+            .or_else(|| bounded("codes", self.codes, 1, 65535))
+            .or_else(|| bounded("time_dim", self.time_dim, 2, 256))
+            .or_else(|| bounded("ring", self.ring, 1, 64))
+    }
+}
+
+/// The reference encoder: run once per avatar.
+pub struct ReferencePlan {
+    pub plan: Plan,
+    /// (W, W, 4) premultiplied RGBA
+    pub image: Buf,
+    /// (P, C2)
+    pub keys: Buf,
+    /// (P, C2)
+    pub values: Buf,
+}
+
+/// One denoise step.
+pub struct StepPlan {
+    pub plan: Plan,
+    /// (W, W, 4): noise at first; a run replaces it by the next, less noisy picture.
+    pub x: Buf,
+    /// (W, W, 4)
+    pub warp: Buf,
+    /// (W, W, 4)
+    pub previous: Buf,
+    /// (W, W)
+    pub validity: Buf,
+    /// (G, G, 24)
+    pub keypoint_maps: Buf,
+    /// `TOKEN_STEPS * TOKEN_SLOTS` ids, oldest step first
+    pub ids: Buf,
+    /// (time_dim)
+    pub time: Buf,
+    /// (P, C2) each
+    pub reference_keys: Buf,
+    pub reference_values: Buf,
+    /// (W, W, 4), not clamped
+    pub x0: Buf,
+    /// (W, W), 0..1
+    pub mask: Buf,
+}
+
+/// Words of `Executor::run` for a `StepPlan`, in this order: the ring's frame counter, then the bits of r and of
+/// 1 - r where the next picture is r x + (1 - r) x0.
+pub fn step_params(frame: u32, r: f32) -> [u32; 3] {
+    [frame, r.to_bits(), (1.0 - r).to_bits()]
+}
+
+struct Recorder<'a> {
+    b: PlanBuilder,
+    cfg: &'a DenoiserConfig,
+    /// The condition vector (D), if this network has one.
+    cond: Option<Buf>,
+}
+
+impl Recorder<'_> {
+    fn norm(&mut self, name: &str, x: Buf, grid: usize, c: usize, scale_shift: Option<Buf>, act: Act) -> Buf {
+        let gain = self.b.weight(format!("{name}.gain"), &[c]);
+        let bias = self.b.weight(format!("{name}.bias"), &[c]);
+        let y = self.b.tmp(grid * grid * c);
+        self.b.op(Op::GroupNorm { x, gain, bias, scale_shift, y, hw: grid * grid, c, groups: self.cfg.groups, act });
+        y
+    }
+
+    fn conv(&mut self, name: &str, x: Buf, grid: usize, (c_in, c_out): (usize, usize), (k, stride): (usize, usize), residual: Option<Buf>) -> Buf {
+        self.b.conv(name, x, ConvShape { h: grid, w: grid, c_in, c_out, k, stride }, Act::None, residual)
+    }
+
+    /// x + conv2(silu(adain(conv1(silu(norm(x)))))), (grid, grid, c)
+    fn block(&mut self, name: &str, x: Buf, grid: usize, c: usize) -> Buf {
+        let h = self.norm(&format!("{name}.norm1"), x, grid, c, None, Act::Silu);
+        let h = self.conv(&format!("{name}.conv1"), h, grid, (c, c), (3, 1), None);
+        let shape = LinearShape { m: 1, k: self.cfg.cond, n: 2 * c };
+        let ada = self.cond.map(|cond| self.b.linear(&format!("{name}.norm2.ada"), cond, shape, true, Act::None, None));
+        let h = self.norm(&format!("{name}.norm2"), h, grid, c, ada, Act::Silu);
+        self.conv(&format!("{name}.conv2"), h, grid, (c, c), (3, 1), Some(x))
+    }
+
+    fn square(&mut self, name: &str, x: Buf, m: usize, c: usize, residual: Option<Buf>) -> Buf {
+        self.b.linear(name, x, LinearShape { m, k: c, n: c }, true, Act::None, residual)
+    }
+
+    fn space_to_depth(&mut self, x: Buf, size: usize, c: usize) -> Buf {
+        let y = self.b.tmp(size * size * c);
+        self.b.op(Op::SpaceToDepth { x, y, h: size, w: size, c, r: self.cfg.patch });
+        y
+    }
+
+    fn concat(&mut self, xs: Vec<(Buf, usize)>, hw: usize) -> (Buf, usize) {
+        let c = xs.iter().map(|x| x.1).sum();
+        let y = self.b.tmp(hw * c);
+        self.b.op(Op::Concat { xs, y, hw });
+        (y, c)
+    }
+
+    /// up(conv1x1(x)) + skip, (2 grid, 2 grid, c_out)
+    fn up(&mut self, name: &str, x: Buf, grid: usize, (c_in, c_out): (usize, usize), skip: Buf) -> Buf {
+        let h = self.conv(name, x, grid, (c_in, c_out), (1, 1), None);
+        let len = 4 * grid * grid * c_out;
+        let u = self.b.tmp(len);
+        self.b.op(Op::Upsample2x { x: h, y: u, h: grid, w: grid, c: c_out });
+        let y = self.b.tmp(len);
+        self.b.op(Op::Axpby { a: Scalar::Const(1.0), x: u, b: Scalar::Const(1.0), z: skip, y, len, act: Act::None });
+        y
+    }
+
+    /// The condition vector (D) from the token window and the time.
+    fn condition(&mut self, ids: Buf, time: Buf) -> Buf {
+        let cfg = self.cfg;
+        let table = self.b.weight("tokens.weight", &[TOKEN_SLOTS * (cfg.codes + 1), cfg.token_dim]);
+        let width = TOKEN_SLOTS * cfg.token_dim;
+        let mut parts = Vec::new();
+        for step in 0..TOKEN_STEPS {
+            let y = self.b.tmp(width);
+            self.b.op(Op::Embed { ids, ids_offset: step * TOKEN_SLOTS, table, row_stride: cfg.codes + 1, y, m: TOKEN_SLOTS, d: cfg.token_dim, accumulate: false });
+            parts.push((y, width));
+        }
+        parts.push((time, cfg.time_dim));
+        let (h, k) = self.concat(parts, 1);
+        let h = self.b.linear("cond1", h, LinearShape { m: 1, k, n: cfg.cond }, true, Act::Silu, None);
+        self.b.linear("cond2", h, LinearShape { m: 1, k: cfg.cond, n: cfg.cond }, true, Act::Silu, None)
+    }
+
+    /// Self-attention, and its two residuals: over the reference, and over this model's last frames.
+    fn attention(&mut self, x: Buf, grid: usize, reference: (Buf, Buf), frame: Param) -> Buf {
+        let (p, c, heads, ring) = (grid * grid, self.cfg.channels[2], self.cfg.heads, self.cfg.ring);
+        let shape = HeadShape { heads, dim: c / heads };
+        let y = self.norm("attention.norm", x, grid, c, None, Act::None);
+        let [q, k, v, ref_q, time_q, time_k, time_v] =
+            ["q", "k", "v", "ref_q", "time_q", "time_k", "time_v"].map(|n| self.square(&format!("attention.{n}"), y, p, c, None));
+
+        let own = self.b.tmp(p * c);
+        self.b.op(Op::Attention { q, k, v, y: own, tq: p, tk: p, shape });
+        let h = self.square("attention.out", own, p, c, Some(x));
+
+        let from_reference = self.b.tmp(p * c);
+        self.b.op(Op::Attention { q: ref_q, k: reference.0, v: reference.1, y: from_reference, tq: p, tk: p, shape });
+        let h = self.square("attention.ref_out", from_reference, p, c, Some(h));
+
+        // Every position attends over its own past: positions are heads of one ring row (P * C).
+        let step = Step::Param(frame);
+        let width = p * c;
+        let ring_k = self.b.buf("ring_k", ring * width, BufKind::State);
+        let ring_v = self.b.buf("ring_v", ring * width, BufKind::State);
+        self.b.op(Op::RingWrite { x: time_k, ring: ring_k, t: ring, width, step });
+        self.b.op(Op::RingWrite { x: time_v, ring: ring_v, t: ring, width, step });
+        let past = self.b.tmp(width);
+        let positions = HeadShape { heads: p * heads, dim: c / heads };
+        self.b.op(Op::RingAttention { q: time_q, ring_k, ring_v, sinks: None, y: past, t: ring, s: 0, shape: positions, step, alibi: false });
+        self.square("attention.time_out", past, p, c, Some(h))
+    }
+}
+
+/// Records the reference encoder for pictures of `size` (W) pixels.
+pub fn reference_plan(cfg: &DenoiserConfig, size: usize) -> Result<ReferencePlan, PlanError> {
+    let [c0, c1, c2] = cfg.channels;
+    let (g, pp) = (size / cfg.patch, cfg.patch * cfg.patch);
+    let mut r = Recorder { b: PlanBuilder::new(), cfg, cond: None };
+    let image = r.b.buf("image", size * size * 4, BufKind::External);
+    let h = r.space_to_depth(image, size, 4);
+    let h = r.conv("reference.stem", h, g, (4 * pp, c0), (1, 1), None);
+    let h = r.block("reference.block0", h, g, c0);
+    let h = r.conv("reference.down0", h, g, (c0, c1), (3, 2), None);
+    let h = r.block("reference.block1", h, g / 2, c1);
+    let h = r.conv("reference.down1", h, g / 2, (c1, c2), (3, 2), None);
+    let h = r.block("reference.block2", h, g / 4, c2);
+    let h = r.norm("reference.norm", h, g / 4, c2, None, Act::None);
+    let p = (g / 4) * (g / 4);
+    let mut project = |name: &str, out: &str| {
+        let y = r.b.buf(out, p * c2, BufKind::External);
+        let w = r.b.weight(format!("{name}.weight"), &[c2, c2]);
+        let bias = Some(r.b.weight(format!("{name}.bias"), &[c2]));
+        r.b.op(Op::Linear { x: h, w, b: bias, residual: None, y, shape: LinearShape { m: p, k: c2, n: c2 }, act: Act::None });
+        y
+    };
+    let keys = project("reference.k", "keys");
+    let values = project("reference.v", "values");
+    Ok(ReferencePlan { plan: r.b.finish()?, image, keys, values })
+}
+
+/// Records one denoise step for pictures of `size` (W) pixels.
+pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanError> {
+    let [c0, c1, c2] = cfg.channels;
+    let (g, pp) = (size / cfg.patch, cfg.patch * cfg.patch);
+    let p = (g / 4) * (g / 4);
+    let pixels = size * size;
+    let mut r = Recorder { b: PlanBuilder::new(), cfg, cond: None };
+    let mut external = |name: &str, len: usize| r.b.buf(name, len, BufKind::External);
+    let x = external("x", pixels * 4);
+    let warp = external("warp", pixels * 4);
+    let previous = external("previous", pixels * 4);
+    let validity = external("validity", pixels);
+    let keypoint_maps = external("keypoint_maps", g * g * KEYPOINTS);
+    let ids = external("ids", TOKEN_STEPS * TOKEN_SLOTS);
+    let time = external("time", cfg.time_dim);
+    let reference_keys = external("reference_keys", p * c2);
+    let reference_values = external("reference_values", p * c2);
+    let x0 = external("x0", pixels * 4);
+    let mask = external("mask", pixels);
+    let frame = r.b.param("frame");
+    let keep = r.b.param("r");
+    let take = r.b.param("1 - r");
+
+    r.cond = Some(r.condition(ids, time));
+    let mut parts = Vec::new();
+    for picture in [x, warp, previous] {
+        parts.push((r.space_to_depth(picture, size, 4), 4 * pp));
+    }
+    parts.push((r.space_to_depth(validity, size, 1), pp));
+    parts.push((keypoint_maps, KEYPOINTS));
+    let (h, c_in) = r.concat(parts, g * g);
+
+    let h = r.conv("stem", h, g, (c_in, c0), (1, 1), None);
+    let h0 = r.block("enc0", h, g, c0); // (G, G, C0)
+    let h = r.conv("down0", h0, g, (c0, c1), (3, 2), None);
+    let h1 = r.block("enc1", h, g / 2, c1); // (G/2, G/2, C1)
+    let h = r.conv("down1", h1, g / 2, (c1, c2), (3, 2), None);
+    let h = r.block("mid0", h, g / 4, c2); // (G/4, G/4, C2)
+    let h = r.attention(h, g / 4, (reference_keys, reference_values), frame);
+    let h = r.block("mid1", h, g / 4, c2);
+    let h = r.up("up1", h, g / 4, (c2, c1), h1);
+    let h = r.block("dec1a", h, g / 2, c1);
+    let h = r.block("dec1b", h, g / 2, c1);
+    let h = r.up("up0", h, g / 2, (c1, c0), h0);
+    let h = r.block("dec0a", h, g, c0);
+    let h = r.block("dec0b", h, g, c0);
+    let h = r.norm("head_norm", h, g, c0, None, Act::Silu);
+
+    let delta = r.conv("rgba", h, g, (c0, 4 * pp), (3, 1), None);
+    let picture = r.b.tmp(pixels * 4);
+    r.b.op(Op::DepthToSpace { x: delta, y: picture, h: g, w: g, c: 4, r: cfg.patch });
+    let one = Scalar::Const(1.0);
+    r.b.op(Op::Axpby { a: one, x: picture, b: one, z: warp, y: x0, len: pixels * 4, act: Act::None });
+    let logits = r.b.conv("mask", h, ConvShape { h: g, w: g, c_in: c0, c_out: pp, k: 3, stride: 1 }, Act::Sigmoid, None);
+    r.b.op(Op::DepthToSpace { x: logits, y: mask, h: g, w: g, c: 1, r: cfg.patch });
+    r.b.op(Op::Axpby { a: Scalar::Param(keep), x, b: Scalar::Param(take), z: x0, y: x, len: pixels * 4, act: Act::None });
+
+    let plan = r.b.finish()?;
+    Ok(StepPlan { plan, x, warp, previous, validity, keypoint_maps, ids, time, reference_keys, reference_values, x0, mask })
+}

@@ -1,0 +1,242 @@
+"""Clips for the denoiser: reads the shards of `odori-datagen` (training/datagen/FORMAT.md), crops, recolours, mirrors.
+
+Working-size copies (box filtered to 128) of every shard are kept in memory as bytes; full-size pictures are read
+from the shard only for the share of each batch that learns the detail mask. New shards are picked up while
+training runs. Must not know the model.
+
+Axis letters: B clips, F frames (5), S full size (256), W working size (128), H and X rows and columns of a cut.
+"""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+TOKEN_STEPS, TOKEN_SLOTS, NO_TOKEN = 8, 10, 512
+DTYPES = {"U8": np.uint8, "I32": np.int32, "F32": np.float32, "I64": np.int64, "F16": np.float16}
+SKELETON = Path(__file__).resolve().parents[2] / "models" / "skeleton.json"
+
+
+def map_safetensors(path):
+    """Memory-maps every tensor of a safetensors file. Returns (arrays, metadata)."""
+    with open(path, "rb") as f:
+        n = struct.unpack("<Q", f.read(8))[0]
+        header = json.loads(f.read(n))
+    meta = header.pop("__metadata__", {})
+    raw = np.memmap(path, dtype=np.uint8, mode="r")
+    out = {}
+    for name, t in header.items():
+        a, b = t["data_offsets"]
+        out[name] = raw[8 + n + a : 8 + n + b].view(DTYPES[t["dtype"]]).reshape(t["shape"])
+    return out, meta
+
+
+def mirror_order():
+    """For each keypoint the index of its mirror image."""
+    names = [k["name"] for k in json.loads(SKELETON.read_text())["keypoints"]]
+
+    def other(n):
+        return n.replace("left", "@").replace("right", "left").replace("@", "right")
+
+    return [names.index(other(n)) if other(n) in names else i for i, n in enumerate(names)]
+
+
+class TokenTable:
+    """Pose tokens of every 15 Hz step, and where each clip begins: windows of 8 steps for a row of `frames`."""
+
+    def __init__(self, clips_path, tokens_path):
+        clips, _ = map_safetensors(clips_path)
+        self.start = np.asarray(clips["clip_start"]).astype(np.int64)
+        tokens, _ = map_safetensors(tokens_path)
+        table = tokens["tokens"]
+        self.tokens = np.asarray(table).reshape(len(table), TOKEN_SLOTS).astype(np.int64)
+        self.step_start = np.asarray(tokens["clip_start"]).astype(np.int64)
+        steps = np.diff(self.start) // 2
+        if (np.diff(self.step_start) != steps).any() or self.step_start[-1] != len(self.tokens):
+            raise ValueError(f"{tokens_path} was not made from {clips_path}")
+
+    def window(self, row: int):
+        """(8, 10) ids of the steps ending at that which holds `row`; "no token" before the clip."""
+        clip = int(np.searchsorted(self.start, row, side="right")) - 1
+        first, end = self.step_start[clip], self.step_start[clip + 1]
+        last = min(first + (row - self.start[clip]) // 2, end - 1)
+        out = np.full((TOKEN_STEPS, TOKEN_SLOTS), NO_TOKEN, np.int64)
+        lo = max(first, last - TOKEN_STEPS + 1)
+        out[TOKEN_STEPS - (last - lo + 1) :] = self.tokens[lo : last + 1]
+        return out
+
+
+def box_half(a):
+    """u8 (..., S, S, C) to (..., S/2, S/2, C), box means, rounded."""
+    a = a.astype(np.uint16)
+    a = a[..., 0::2, :, :] + a[..., 1::2, :, :]
+    a = a[..., 0::2, :] + a[..., 1::2, :]
+    return ((a + 2) >> 2).astype(np.uint8)
+
+
+class Shard:
+    def __init__(self, path):
+        self.path = path
+        self.full, self.meta = map_safetensors(path)
+        k, f, s = self.full["truth"].shape[:3]
+        self.count, self.frames, self.size = k, f, s
+        if s != 256:
+            raise ValueError(f"{path}: frames of {s} pixels, 256 expected")
+        self.truth = box_half(self.full["truth"])
+        self.puppet = box_half(self.full["puppet"])
+        self.validity = box_half(self.full["validity"][..., None])[..., 0]
+        self.reference = box_half(self.full["reference"])
+        alpha = np.maximum(self.truth[..., 3], self.puppet[..., 3]).max(axis=1)  # (K, W, W)
+        self.centre = [self.middle(alpha.max(axis=2)), self.middle(alpha.max(axis=1))]  # row, column of the figure
+
+    @staticmethod
+    def middle(profile):
+        """(K, W) to (K,): between the first and the last place with something."""
+        there = profile > 8
+        return (there.argmax(1) + there.shape[1] - 1 - there[:, ::-1].argmax(1)) / 2.0
+
+
+def colour_parameters(rng, b: int):
+    """Per clip a colour matrix (3, 3), an offset (3), levels of posterising (0: none) and an outline strength."""
+    m = np.tile(np.eye(3), (b, 1, 1))
+    off = np.zeros((b, 3))
+    levels = np.zeros(b)
+    outline = np.zeros(b)
+    grey = np.full((3, 3), 1 / 3)
+    for i in range(b):
+        if rng.random() < 0.6:
+            if rng.random() < 0.4:
+                m[i] = m[i][rng.permutation(3)]
+            a = rng.uniform(-np.pi, np.pi)
+            u = np.full(3, 3**-0.5)
+            cross = np.array([[0, -u[2], u[1]], [u[2], 0, -u[0]], [-u[1], u[0], 0]])
+            hue = np.cos(a) * np.eye(3) + np.sin(a) * cross + (1 - np.cos(a)) * np.outer(u, u)
+            sat = rng.uniform(0.5, 1.6)
+            m[i] = (sat * np.eye(3) + (1 - sat) * grey) @ hue @ m[i]
+            gain = rng.uniform(0.7, 1.2)
+            m[i] *= gain
+            off[i] = rng.uniform(-0.1, 0.15, 3) + (1 - gain) * 0.4
+        if rng.random() < 0.25:
+            levels[i] = rng.integers(4, 12)
+        if rng.random() < 0.25:
+            outline[i] = rng.uniform(0.4, 1.0)
+    f = lambda x: torch.from_numpy(np.asarray(x, np.float32))
+    return f(m), f(off), f(levels), f(outline)
+
+
+def recolour(img, params, radius: int):
+    """img (B, F, 4, H, W) premultiplied; the same change for every frame of a clip keeps it consistent."""
+    m, off, levels, outline = params
+    b = img.shape[0]
+    a = img[:, :, 3:4]
+    rgb = torch.einsum("bij,bfjhw->bfihw", m, img[:, :, :3]) + off[:, None, :, None, None] * a
+    rgb = torch.minimum(rgb.clamp(min=0), a)
+    for i in range(b):
+        if levels[i] > 0:
+            rgb[i] = torch.minimum((rgb[i] * levels[i]).round() / levels[i], a[i])
+        if outline[i] > 0:
+            core = 1 - F.max_pool2d(1 - a[i], 2 * radius + 1, 1, radius)
+            rgb[i] = rgb[i] * (1 - outline[i] * (a[i] - core).clamp(0, 1))
+    return torch.cat([rgb, a], dim=2)
+
+
+def to_float(a):
+    """u8 (..., H, W, C) to float (..., C, H, W) in 0..1."""
+    t = torch.from_numpy(np.ascontiguousarray(a)).float().div_(255.0)
+    return t.movedim(-1, -3)
+
+
+class Clips:
+    """Random batches from every shard under `folder` named `prefix-*.safetensors`."""
+
+    def __init__(self, folder, prefix: str = "frames", clips=None, tokens=None, seed: int = 0):
+        self.folder, self.prefix = Path(folder), prefix
+        self.clips_path, self.tokens_path = clips, tokens
+        self.rng = np.random.default_rng(seed)
+        self.shards, self.table, self.tokens_written, self.index = [], None, None, []
+        self.mirror = mirror_order()
+        self.refresh()
+
+    def refresh(self):
+        """Picks up new shards, and the token table whenever it is written anew."""
+        known = {s.path for s in self.shards}
+        for path in sorted(self.folder.glob(f"{self.prefix}-*.safetensors")):
+            if path not in known:
+                shard = Shard(path)
+                self.index += [(len(self.shards), i) for i in range(shard.count)]
+                self.shards.append(shard)
+        if self.tokens_path and Path(self.tokens_path).exists():
+            written = Path(self.tokens_path).stat().st_mtime_ns
+            if written != self.tokens_written:
+                self.table, self.tokens_written = TokenTable(self.clips_path, self.tokens_path), written
+        return len(self.index)
+
+    def ids(self, shard, i: int):
+        """(F, 8, 10) token windows of a sample."""
+        f = shard.frames
+        if self.table is None:
+            return np.full((f, TOKEN_STEPS, TOKEN_SLOTS), NO_TOKEN, np.int64)
+        return np.stack([self.table.window(int(r)) for r in shard.full["token_row"][i]])
+
+    def batch(self, b: int, window=(128, 128), full: int = 0, augment: bool = True, pick=None):
+        """A dict of tensors, pictures cut to `window` (H, X) round the figure: reference (B, 4, W, W), truth and
+        warp (B, F, 4, H, X), validity (B, F, 1, H, X), kp (B, F, 24, 3) in pixels of the cut, ids (B, F, 8, 10); if
+        `full`, truth_full and warp_full of the first `full` clips at S."""
+        rng = self.rng
+        pick = [self.index[j] for j in rng.integers(0, len(self.index), b)] if pick is None else pick
+        out = {k: [] for k in ("reference", "truth", "warp", "validity", "kp", "ids", "truth_full", "warp_full")}
+        for j, (s, i) in enumerate(pick):
+            sh = self.shards[s]
+            w = sh.truth.shape[2]
+            corner = [0, 0]
+            for axis in (0, 1):
+                jitter = rng.integers(-6, 7) if augment else 0
+                corner[axis] = int(np.clip(round(sh.centre[axis][i] - window[axis] / 2) + jitter, 0, w - window[axis]))
+            (y0, x0), (h, x) = corner, window
+            flip = augment and rng.random() < 0.3
+            step = -1 if flip else 1
+
+            def cut(a, scale=1):
+                return a[:, scale * y0 : scale * (y0 + h), scale * x0 : scale * (x0 + x)][:, :, ::step]
+
+            out["truth"].append(cut(sh.truth[i]))
+            out["warp"].append(cut(sh.puppet[i]))
+            out["validity"].append(cut(sh.validity[i])[..., None])
+            out["reference"].append(sh.reference[i][:, ::step])
+            kp = np.array(sh.full["keypoints"][i], np.float32)
+            kp[..., :2] = kp[..., :2] * (w / sh.size) - np.array([x0, y0], np.float32)
+            ids = self.ids(sh, i)
+            if flip:
+                kp[..., 0] = x - kp[..., 0]
+                kp = kp[:, self.mirror]
+            if flip or (augment and rng.random() < 0.1):
+                ids = np.full_like(ids, NO_TOKEN)
+            out["kp"].append(kp)
+            out["ids"].append(ids)
+            if j < full:
+                out["truth_full"].append(cut(sh.full["truth"][i], 2))
+                out["warp_full"].append(cut(sh.full["puppet"][i], 2))
+        batch = {
+            "reference": to_float(np.stack(out["reference"])),
+            "truth": to_float(np.stack(out["truth"])),
+            "warp": to_float(np.stack(out["warp"])),
+            "validity": to_float(np.stack(out["validity"])),
+            "kp": torch.from_numpy(np.stack(out["kp"])),
+            "ids": torch.from_numpy(np.stack(out["ids"])),
+        }
+        if full:
+            batch["truth_full"] = to_float(np.stack(out["truth_full"]))
+            batch["warp_full"] = to_float(np.stack(out["warp_full"]))
+        if augment:
+            p = colour_parameters(rng, b)
+            for k in ("truth", "warp"):
+                batch[k] = recolour(batch[k], p, 1)
+            batch["reference"] = recolour(batch["reference"][:, None], p, 1)[:, 0]
+            if full:
+                head = tuple(x[:full] for x in p)
+                for k in ("truth_full", "warp_full"):
+                    batch[k] = recolour(batch[k], head, 2)
+        return batch

@@ -1,0 +1,322 @@
+"""The few-step diffusion denoiser: a conditional U-Net in pixel space on 4x4 patches.
+
+It sees the warped reference and corrects it (warp, then refine), so identity is copied, not imagined. Only
+operations of the engine's `Plan` appear here: engine/src/denoiser.rs records the same list, name by name.
+
+Where the ideas come from: AdaIN from a 16-frame window of pose tokens (X-Dancer, arXiv 2502.17414), the
+Dynamics-Adapter, a residual of self-attention with its own query and output projections over the reference
+(X-Dyna, arXiv 2501.10021), causal attention over the model's own previous frames in a ring (Self-Forcing).
+
+Axis letters: B clips, F frames of a clip, N = B * F, W working size in pixels (128, 192 or 256),
+G = W / 4 patches a side, P = (W / 16)^2 positions of the coarsest level, C channels, D cond width.
+Colours are premultiplied RGBA in 0..1. Images here are (N, C, H, W); the engine's buffers are (H, W, C).
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+KEYPOINTS = 24
+TOKEN_STEPS = 8
+TOKEN_SLOTS = 10
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    patch: int = 4
+    channels: tuple = (48, 96, 160)
+    groups: int = 8
+    heads: int = 4
+    cond: int = 192  # D
+    token_dim: int = 32
+    codes: int = 512  # id 512 is "no token"
+    time_dim: int = 32
+    ring: int = 4  # frames of the temporal attention, the present one among them
+    keypoint_sigma: float = 1.2  # in patches
+
+    def as_dict(self):
+        d = asdict(self)
+        d["channels"] = list(self.channels)
+        return d
+
+
+def space_to_depth(x, r: int):
+    """(N, C, H, W) to (N, r*r*C, H/r, W/r), channel (dy * r + dx) * C + c."""
+    n, c, h, w = x.shape
+    return x.view(n, c, h // r, r, w // r, r).permute(0, 3, 5, 1, 2, 4).reshape(n, r * r * c, h // r, w // r)
+
+
+def depth_to_space(x, r: int):
+    """The inverse of `space_to_depth`."""
+    n, c, h, w = x.shape
+    c //= r * r
+    return x.view(n, r, r, c, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, c, h * r, w * r)
+
+
+def time_features(t, dim: int):
+    """(N,) in 0..1 to (N, dim): sines then cosines of pi * 2^(i/2) * t."""
+    w = math.pi * torch.pow(2.0, torch.arange(dim // 2, dtype=torch.float32, device=t.device) * 0.5)
+    a = t[:, None].float() * w[None]
+    return torch.cat([a.sin(), a.cos()], dim=-1)
+
+
+def keypoint_maps(kp, rows: int, columns: int, sigma: float):
+    """(N, 24, 3) x, y in patches and confidence, to (N, 24, rows, columns): Gaussians of `sigma` patches times confidence."""
+
+    def bell(n, centre):
+        at = torch.arange(n, dtype=torch.float32, device=kp.device) + 0.5
+        return torch.exp(-((at - centre) ** 2) / (2 * sigma * sigma))
+
+    return (kp[..., 2:3] * bell(rows, kp[..., 1:2]))[..., :, None] * bell(columns, kp[..., 0:1])[..., None, :]
+
+
+class Norm(nn.Module):
+    """Group normalisation; with `cond`, AdaIN: gain + scale and bias + shift from the condition vector."""
+
+    def __init__(self, c: int, groups: int, cond: int = 0):
+        super().__init__()
+        self.groups = groups
+        self.gain = nn.Parameter(torch.ones(c))
+        self.bias = nn.Parameter(torch.zeros(c))
+        self.ada = nn.Linear(cond, 2 * c) if cond else None
+        if cond:
+            nn.init.zeros_(self.ada.weight)
+            nn.init.zeros_(self.ada.bias)
+
+    def forward(self, x, cond=None):
+        if self.ada is None:
+            return F.group_norm(x, self.groups, self.gain.to(x.dtype), self.bias.to(x.dtype), 1e-5)
+        scale, shift = self.ada(cond).chunk(2, dim=-1)
+        y = F.group_norm(x, self.groups, None, None, 1e-5)
+        gain = (self.gain + scale)[:, :, None, None].to(x.dtype)
+        bias = (self.bias + shift)[:, :, None, None].to(x.dtype)
+        return torch.addcmul(bias, y, gain)
+
+
+class Block(nn.Module):
+    """x + conv2(silu(adain(conv1(silu(norm(x))))))"""
+
+    def __init__(self, c: int, cfg: DenoiserConfig, cond: bool = True):
+        super().__init__()
+        self.norm1 = Norm(c, cfg.groups)
+        self.conv1 = nn.Conv2d(c, c, 3, padding=1)
+        self.norm2 = Norm(c, cfg.groups, cfg.cond if cond else 0)
+        self.conv2 = nn.Conv2d(c, c, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x, cond=None):
+        h = self.conv1(F.silu(self.norm1(x)))
+        return x + self.conv2(F.silu(self.norm2(h, cond)))
+
+
+class ReferenceEncoder(nn.Module):
+    """(N, 4, W, W) reference to keys and values (N, P, C) of the coarsest level. Run once per avatar."""
+
+    def __init__(self, cfg: DenoiserConfig):
+        super().__init__()
+        c0, c1, c2 = cfg.channels
+        self.patch = cfg.patch
+        self.stem = nn.Conv2d(4 * cfg.patch**2, c0, 1)
+        self.block0 = Block(c0, cfg, cond=False)
+        self.down0 = nn.Conv2d(c0, c1, 3, stride=2, padding=1)
+        self.block1 = Block(c1, cfg, cond=False)
+        self.down1 = nn.Conv2d(c1, c2, 3, stride=2, padding=1)
+        self.block2 = Block(c2, cfg, cond=False)
+        self.norm = Norm(c2, cfg.groups)
+        self.k = nn.Linear(c2, c2)
+        self.v = nn.Linear(c2, c2)
+
+    def forward(self, ref):
+        h = self.block0(self.stem(space_to_depth(ref, self.patch)))
+        h = self.block1(self.down0(h))
+        h = self.norm(self.block2(self.down1(h)))
+        h = h.flatten(2).transpose(1, 2)  # (N, P, C)
+        return self.k(h), self.v(h)
+
+
+def split_heads(x, heads: int):
+    """(N, T, C) to (N, heads, T, C / heads)."""
+    n, t, c = x.shape
+    return x.view(n, t, heads, c // heads).transpose(1, 2)
+
+
+class CoarseAttention(nn.Module):
+    """Self-attention, and beside it two residuals that start at zero: the reference's, and that of previous frames.
+
+    All three read the same normalised features. The temporal one attends, at each position on its own, over the
+    last `ring` frames; a row not yet written takes no part.
+    """
+
+    def __init__(self, cfg: DenoiserConfig):
+        super().__init__()
+        c = cfg.channels[-1]
+        self.heads, self.ring = cfg.heads, cfg.ring
+        self.norm = Norm(c, cfg.groups)
+        for name in ("q", "k", "v", "out", "ref_q", "ref_out", "time_q", "time_k", "time_v", "time_out"):
+            setattr(self, name, nn.Linear(c, c))
+        for layer in (self.out, self.ref_out, self.time_out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def temporal(self, y, frames: int, past):
+        """y (B * F, P, C); past: keys and values (B, R, P, C) of earlier frames, oldest first, or None."""
+        n, p, c = y.shape
+        b = n // frames
+        q, k, v = self.time_q(y), self.time_k(y), self.time_v(y)
+        k, v = k.view(b, frames, p, c), v.view(b, frames, p, c)
+        if past is not None:
+            k, v = torch.cat([past[0], k], dim=1), torch.cat([past[1], v], dim=1)
+        r = k.shape[1]
+        rows = torch.arange(r - frames, r)[:, None]
+        keys = torch.arange(r)[None]
+        mask = (keys <= rows) & (keys > rows - self.ring)  # (F, R)
+
+        def positions(z):  # (B, T, P, C) to (B * P, heads, T, dim)
+            return z.transpose(1, 2).reshape(b * p, -1, self.heads, c // self.heads).transpose(1, 2)
+
+        o = F.scaled_dot_product_attention(positions(q.view(b, frames, p, c)), positions(k), positions(v), attn_mask=mask)
+        o = o.transpose(1, 2).reshape(b, p, frames, c).transpose(1, 2).reshape(n, p, c)
+        keep = self.ring - 1
+        return o, (k[:, -keep:], v[:, -keep:])
+
+    def forward(self, x, ref_kv, frames: int, past):
+        n, c, h, w = x.shape
+        y = self.norm(x).flatten(2).transpose(1, 2)  # (N, P, C)
+
+        def attend(q, k, v):
+            o = F.scaled_dot_product_attention(split_heads(q, self.heads), split_heads(k, self.heads), split_heads(v, self.heads))
+            return o.transpose(1, 2).reshape(n, h * w, c)
+
+        o = self.out(attend(self.q(y), self.k(y), self.v(y)))
+        o = o + self.ref_out(attend(self.ref_q(y), *ref_kv))
+        t, present = self.temporal(y, frames, past)
+        o = o + self.time_out(t)
+        return x + o.transpose(1, 2).reshape(n, c, h, w), present
+
+
+class Denoiser(nn.Module):
+    def __init__(self, cfg: DenoiserConfig = DenoiserConfig()):
+        super().__init__()
+        self.cfg = cfg
+        c0, c1, c2 = cfg.channels
+        pp = cfg.patch**2
+        self.reference = ReferenceEncoder(cfg)
+        self.tokens = nn.Embedding(TOKEN_SLOTS * (cfg.codes + 1), cfg.token_dim)
+        nn.init.normal_(self.tokens.weight, std=0.1)
+        self.cond1 = nn.Linear(TOKEN_STEPS * TOKEN_SLOTS * cfg.token_dim + cfg.time_dim, cfg.cond)
+        self.cond2 = nn.Linear(cfg.cond, cfg.cond)
+        self.stem = nn.Conv2d((4 + 4 + 4 + 1) * pp + KEYPOINTS, c0, 1)
+        self.enc0 = Block(c0, cfg)
+        self.down0 = nn.Conv2d(c0, c1, 3, stride=2, padding=1)
+        self.enc1 = Block(c1, cfg)
+        self.down1 = nn.Conv2d(c1, c2, 3, stride=2, padding=1)
+        self.mid0 = Block(c2, cfg)
+        self.attention = CoarseAttention(cfg)
+        self.mid1 = Block(c2, cfg)
+        self.up1 = nn.Conv2d(c2, c1, 1)
+        self.dec1a = Block(c1, cfg)
+        self.dec1b = Block(c1, cfg)
+        self.up0 = nn.Conv2d(c1, c0, 1)
+        self.dec0a = Block(c0, cfg)
+        self.dec0b = Block(c0, cfg)
+        self.head_norm = Norm(c0, cfg.groups)
+        self.rgba = nn.Conv2d(c0, 4 * pp, 3, padding=1)
+        self.mask = nn.Conv2d(c0, pp, 3, padding=1)
+        for layer in (self.rgba, self.mask):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.mask.bias, 3.0)  # lends the warp's detail until it learns where not to
+
+    def condition(self, t, ids):
+        """t (N,), ids (N, 8, 10) with 512 for "no token", to (N, D)."""
+        slot = torch.arange(TOKEN_SLOTS, device=ids.device) * (self.cfg.codes + 1)
+        e = self.tokens(ids + slot).flatten(1)
+        h = F.silu(self.cond1(torch.cat([e, time_features(t, self.cfg.time_dim)], dim=-1)))
+        return F.silu(self.cond2(h))
+
+    def forward(self, x, t, warp, validity, prev, kp, ids, ref_kv, frames: int = 1, past=None):
+        """One denoise step of N = B * F frames (the frames of a clip adjacent).
+
+        x, warp, prev (N, 4, W, W); t (N,); validity (N, 1, W, W); kp (N, 24, 3) in patches; ids (N, 8, 10);
+        ref_kv: keys and values (N, P, C); past: see `CoarseAttention.temporal`.
+        Returns x0 (N, 4, W, W), mask logit (N, 1, W, W) and the keys and values to keep.
+        """
+        cfg = self.cfg
+        r = cfg.patch
+        cond = self.condition(t, ids)
+        maps = keypoint_maps(kp, x.shape[-2] // r, x.shape[-1] // r, cfg.keypoint_sigma)
+        h = torch.cat([space_to_depth(x, r), space_to_depth(warp, r), space_to_depth(prev, r), space_to_depth(validity, r), maps], dim=1)
+        h0 = self.enc0(self.stem(h), cond)  # (N, C0, G, G)
+        h1 = self.enc1(self.down0(h0), cond)  # (N, C1, G/2, G/2)
+        h = self.mid0(self.down1(h1), cond)  # (N, C2, G/4, G/4)
+        h, present = self.attention(h, ref_kv, frames, past)
+        h = self.mid1(h, cond)
+        h = F.interpolate(self.up1(h), scale_factor=2, mode="nearest") + h1
+        h = self.dec1b(self.dec1a(h, cond), cond)
+        h = F.interpolate(self.up0(h), scale_factor=2, mode="nearest") + h0
+        h = self.dec0b(self.dec0a(h, cond), cond)
+        h = F.silu(self.head_norm(h))
+        x0 = warp + depth_to_space(self.rgba(h), r).to(warp.dtype)
+        return x0, depth_to_space(self.mask(h), r), present
+
+
+def step_times(steps: int):
+    """The times of an n-step sampling: 1, (n-1)/n, ... 1/n; the last prediction is the result."""
+    return [1.0 - i / steps for i in range(steps)]
+
+
+def clamp_premultiplied(x):
+    """Alpha to 0..1, then colours to 0..alpha. (N, 4, H, W)"""
+    a = x[:, 3:4].clamp(0, 1)
+    return torch.cat([torch.minimum(x[:, :3].clamp(min=0), a), a], dim=1)
+
+
+def sample(model, noise, steps: int, warp, validity, prev, kp, ids, ref_kv, past=None):
+    """n denoise steps of one frame for N clips: deterministic flow from noise. Returns x0, mask logit, new past."""
+    x = noise
+    times = step_times(steps)
+    for i, t in enumerate(times):
+        tt = torch.full((x.shape[0],), t, device=x.device)
+        x0, mask, present = model(x, tt, warp, validity, prev, kp, ids, ref_kv, 1, past)
+        if i + 1 < steps:
+            r = times[i + 1] / t
+            x = r * x + (1 - r) * x0
+    return x0, mask, present
+
+
+def compose(x0, mask, warp_full):
+    """The contract's Compose: x0 and mask (a probability) at W, the warp at S; a box filter takes S to W when S is a multiple."""
+    size = warp_full.shape[-2:]
+
+    def up(z):
+        return F.interpolate(z, size=size, mode="bilinear", align_corners=False)
+
+    low = F.avg_pool2d(warp_full, size[0] // x0.shape[-2])
+    return clamp_premultiplied(up(x0) + up(mask) * (warp_full - up(low)))
+
+
+def flops(cfg: DenoiserConfig = DenoiserConfig(), size: int = 128) -> int:
+    """Multiply-adds counted as two, of one denoise step: convolutions and linear layers."""
+    model = Denoiser(cfg)
+    total = [0]
+
+    def count(m, _inp, out):
+        if isinstance(m, nn.Conv2d):
+            total[0] += 2 * out.numel() * m.in_channels * m.kernel_size[0] ** 2
+        elif isinstance(m, nn.Linear):
+            total[0] += 2 * out.numel() * m.in_features
+
+    c = cfg.channels[-1]
+    p = (size // 16) ** 2
+    ref = torch.zeros(1, p, c)
+    hooks = [m.register_forward_hook(count) for m in model.modules()]
+    img = torch.zeros(1, 4, size, size)
+    with torch.no_grad():
+        model(img, torch.ones(1), img, img[:, :1], img, torch.zeros(1, 24, 3), torch.zeros(1, 8, 10, dtype=torch.long), (ref, ref))
+    for h in hooks:
+        h.remove()
+    return total[0]

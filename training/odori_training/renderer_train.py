@@ -1,0 +1,334 @@
+"""Trains the denoiser: first the teacher (flow matching, many steps), then the student (1, 2 and 4 steps, rollouts).
+
+    python -m odori_training.renderer_train teacher --data DIR --out DIR --minutes 40
+    python -m odori_training.renderer_train student --data DIR --out DIR --minutes 25
+
+Resumable: the same command goes on from OUT/STAGE.pt. `--minutes` is training time in all; the learning rate follows
+the share of it that has passed. Shards that appear under --data while it runs are picked up.
+"""
+
+import argparse
+import copy
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from .renderer_data import Clips
+from .renderer_loss import detail_loss, picture_loss, steadiness_loss
+from .renderer_model import Denoiser, DenoiserConfig, clamp_premultiplied, step_times
+
+PATCH = 4
+# Cuts round the figure, rows and columns, taken in turn: most poses are narrow, and empty ground teaches little.
+WINDOWS = ((112, 64), (112, 64), (112, 80), (112, 64), (112, 64), (112, 80), (112, 64), (128, 128))
+
+
+def orthogonalise(g):
+    """The nearest semi-orthogonal matrix, roughly, by five Newton-Schulz steps (Muon, Jordan 2024)."""
+    x = g.bfloat16()
+    x = x / (x.norm() + 1e-7)
+    turned = x.shape[0] > x.shape[1]
+    x = x.T if turned else x
+    for _ in range(5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return (x.T if turned else x).float()
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is made orthogonal: for the hidden matrices."""
+
+    def __init__(self, params, lr: float, momentum: float = 0.95, decay: float = 0.01):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                s = self.state[p]
+                if "m" not in s:
+                    s["m"] = torch.zeros_like(p)
+                s["m"].lerp_(p.grad, 1 - group["momentum"])
+                g = p.grad.lerp(s["m"], group["momentum"]).flatten(1)
+                u = orthogonalise(g) * max(1.0, g.shape[0] / g.shape[1]) ** 0.5
+                p.mul_(1 - group["lr"] * group["decay"]).add_(u.view_as(p), alpha=-group["lr"])
+
+
+def optimisers(model, lr: float):
+    hidden, rest = [], []
+    for name, p in model.named_parameters():
+        outer = any(k in name for k in ("tokens", "ada.", "rgba", "mask", "stem", "cond1"))
+        (hidden if p.ndim >= 2 and not outer else rest).append(p)
+    return [Muon(hidden, lr=10 * lr), torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)]
+
+
+class Average:
+    """Exponential moving average of the weights, faster at the start."""
+
+    def __init__(self, model, decay: float = 0.997):
+        self.model, self.decay, self.n = copy.deepcopy(model).eval(), decay, 0
+
+    @torch.no_grad()
+    def update(self, model):
+        self.n += 1
+        d = min(self.decay, (1 + self.n) / (10 + self.n))
+        for a, b in zip(self.model.parameters(), model.parameters(), strict=True):
+            a.lerp_(b, 1 - d)
+
+
+def flat(x):
+    """(B, F, ...) to (B * F, ...)"""
+    return x.flatten(0, 1)
+
+
+def reference_features(model, batch, repeat: int):
+    k, v = model.reference(batch["reference"])
+    return k.repeat_interleave(repeat, 0), v.repeat_interleave(repeat, 0)
+
+
+def teacher_loss(model, batch, rng):
+    """Flow matching, all frames of a clip at once; each sees a spoilt copy of the true frame before it."""
+    truth, warp = batch["truth"], batch["warp"]
+    b, f = truth.shape[:2]
+    t = torch.rand(b, f)
+    t = torch.where(torch.rand(b, 1) < 0.5, t[:, :1].expand(b, f), t)
+    t = torch.where(torch.rand(b, 1) < 0.3, torch.ones(b, f), t)
+    noise = torch.randn(b, 1, *truth.shape[2:]).expand_as(truth)
+    tt = t[:, :, None, None, None]
+    x = (1 - tt) * truth + tt * noise
+    u = torch.rand(b, 1, 1, 1, 1)
+    prev = truth + u * (warp - truth) + 0.03 * torch.rand(b, 1, 1, 1, 1) * torch.randn_like(truth)
+    prev = torch.cat([torch.zeros_like(prev[:, :1]), prev[:, :-1]], dim=1)
+    prev = prev * (torch.rand(b, f, 1, 1, 1) > 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        ref = reference_features(model, batch, f)
+        x0, mask, _ = model(flat(x), flat(t), flat(warp), flat(batch["validity"]), flat(prev), flat(batch["kp"]) / PATCH, flat(batch["ids"]), ref, f)
+    x0, mask = x0.float(), mask.float()
+    loss = picture_loss(x0, flat(truth), flat(warp))
+    n = batch["truth_full"].shape[0] * f if "truth_full" in batch else 0
+    if n:
+        loss = loss + 0.5 * detail_loss(x0[:n], mask[:n], flat(batch["truth_full"]), flat(batch["warp_full"]))
+    return loss
+
+
+def student_loss(model, teacher, batch, rng):
+    """The few-step sampler on its own rollout: each frame sees the output before it and its own past features.
+
+    One randomly chosen step of each frame's n steps has a gradient; its target is the truth, and, before the
+    last step, also the sampler's own end point (so that one step lands where many would), or the teacher's.
+    """
+    truth, warp, kp = batch["truth"], batch["warp"], batch["kp"] / PATCH
+    b, f = truth.shape[:2]
+    steps = int(rng.choice([1, 2, 4], p=[0.45, 0.4, 0.15]))
+    times = step_times(steps)
+    noise = torch.randn(b, *truth.shape[2:])
+    prev, past, before = torch.zeros_like(warp[:, 0]), None, None
+    total, images, masks = 0.0, [], []
+    with torch.autocast("cpu", torch.bfloat16):
+        ref = reference_features(model, batch, 1)
+    still = tuple(z.detach() for z in ref)
+    for i in range(f):
+        chosen = int(rng.integers(0, steps))
+        x = noise
+        for s, t in enumerate(times):
+            with torch.set_grad_enabled(s == chosen), torch.autocast("cpu", torch.bfloat16):
+                x0, mask, present = model(
+                    x, torch.full((b,), t), warp[:, i], batch["validity"][:, i], prev, kp[:, i], batch["ids"][:, i],
+                    ref if s == chosen else still, 1, past)
+            x0 = x0.float()
+            if s == chosen:
+                graded, graded_mask = x0, mask.float()
+            if s + 1 < steps:
+                r = times[s + 1] / t
+                x = (r * x + (1 - r) * x0).detach()
+        end = x0.detach()
+        total = total + picture_loss(graded, truth[:, i], warp[:, i])
+        if steps > 1 and chosen + 1 < steps:
+            total = total + 0.5 * (graded - end).abs().mean()
+        elif steps == 1 and teacher is not None and rng.random() < 0.2:
+            total = total + 0.5 * (graded - teacher_end(teacher, batch, i, prev)).abs().mean()
+        if i:
+            total = total + 0.5 * steadiness_loss(graded, before, truth[:, i], truth[:, i - 1])
+        images.append(graded)
+        masks.append(graded_mask)
+        before = prev = clamp_premultiplied(end)
+        past = tuple(z.detach() for z in present)
+    loss = total / f
+    if "truth_full" in batch:
+        n = batch["truth_full"].shape[0]
+        x0, mask = torch.stack([z[:n] for z in images], 1), torch.stack([z[:n] for z in masks], 1)
+        loss = loss + 0.5 * detail_loss(flat(x0), flat(mask), flat(batch["truth_full"]), flat(batch["warp_full"]))
+    return loss
+
+
+@torch.no_grad()
+def teacher_end(teacher, batch, i: int, prev, steps: int = 6):
+    """The many-step teacher's end point for frame i, from fresh noise."""
+    truth = batch["truth"][:, i]
+    x, times = torch.randn_like(truth), step_times(steps)
+    with torch.autocast("cpu", torch.bfloat16):
+        ref = reference_features(teacher, batch, 1)
+        for s, t in enumerate(times):
+            x0, _, _ = teacher(x, torch.full((len(x),), t), batch["warp"][:, i], batch["validity"][:, i], prev, batch["kp"][:, i] / PATCH, batch["ids"][:, i], ref)
+            if s + 1 < steps:
+                r = times[s + 1] / t
+                x = r * x + (1 - r) * x0.float()
+    return x0.float()
+
+
+@torch.no_grad()
+def validate(model, clips, count: int = 12):
+    """Figure PSNR of puppet and of one step on fixed samples, cold first frame left out."""
+    pick = [clips.index[int(j)] for j in np.linspace(0, len(clips.index) - 1, count)]
+    batch = clips.batch(count, (128, 128), 0, False, pick)
+    b, f = batch["truth"].shape[:2]
+    noise = torch.randn(b, 4, 128, 128, generator=torch.Generator().manual_seed(1))
+    prev, past = torch.zeros_like(noise), None
+    se, se_puppet, area = 0.0, 0.0, 0.0
+    with torch.autocast("cpu", torch.bfloat16):
+        ref = reference_features(model, batch, 1)
+        for i in range(f):
+            w = batch["warp"][:, i]
+            x0, _, past = model(noise, torch.ones(b), w, batch["validity"][:, i], prev, batch["kp"][:, i] / PATCH, batch["ids"][:, i], ref, 1, past)
+            prev = clamp_premultiplied(x0.float())
+            if i:
+                truth = batch["truth"][:, i]
+                m = torch.maximum(truth[:, 3:4], w[:, 3:4]) > 0.02
+                se += (((prev - truth) ** 2) * m).sum((1, 2, 3))
+                se_puppet += (((w - truth) ** 2) * m).sum((1, 2, 3))
+                area += 4 * m.sum((1, 2, 3))
+    db = lambda e: float((-10 * torch.log10(e / area)).mean())
+    return db(se_puppet), db(se)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("stage", choices=["teacher", "student"])
+    p.add_argument("--data", required=True, help="folder of frames-*.safetensors and held-*.safetensors")
+    p.add_argument("--clips", help="clips.safetensors of the motion data")
+    p.add_argument("--tokens", help="tokens.safetensors of the tokenizer")
+    p.add_argument("--out", required=True)
+    p.add_argument("--minutes", type=float, required=True)
+    p.add_argument("--batch", type=int, default=8, help="clips of 5 frames")
+    p.add_argument("--lr", type=float, default=1e-3)
+    p.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of one thread each, gradients averaged")
+    p.add_argument("--seed", type=int, default=0)
+    a = p.parse_args()
+    if a.workers == 1:
+        return train(0, a)
+    with tempfile.TemporaryDirectory() as folder:
+        a.meeting = f"file://{folder}/meeting"
+        torch.multiprocessing.spawn(train, (a,), nprocs=a.workers)
+
+
+def average_gradients(model, spent: float) -> float:
+    """The mean over the workers, in place; returns their mean time, so that all stop at the same step."""
+    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in model.parameters()]
+    flat_grads = torch.cat([g.reshape(-1) for g in grads] + [torch.tensor([spent])])
+    dist.all_reduce(flat_grads)
+    flat_grads /= dist.get_world_size()
+    at = 0
+    for p, g in zip(model.parameters(), grads, strict=True):
+        p.grad = flat_grads[at : at + g.numel()].view_as(g)
+        at += g.numel()
+    return float(flat_grads[-1])
+
+
+def train(rank: int, a):
+    torch.set_num_threads(1)  # on a shared machine a worker with two threads spends its time at barriers
+    if a.workers > 1:
+        dist.init_process_group("gloo", init_method=a.meeting, rank=rank, world_size=a.workers)
+    torch.manual_seed(a.seed)
+    rng = np.random.default_rng(a.seed)
+    out = Path(a.out)
+    out.mkdir(parents=True, exist_ok=True)
+    clips = Clips(a.data, "frames", a.clips, a.tokens, a.seed + 1000 * rank)
+    held = Clips(a.data, "held", a.clips, a.tokens)
+    while not clips.refresh():
+        time.sleep(5)  # the generator may still be at its first shard
+    model = Denoiser(DenoiserConfig())
+    average, teacher, spent, step = None, None, 0.0, 0
+    if a.stage == "student":
+        state = torch.load(out / "teacher.pt", weights_only=True)
+        model.load_state_dict(state["average"])
+        teacher = copy.deepcopy(model).eval().requires_grad_(False)
+    opts = optimisers(model, a.lr)
+    average = Average(model)
+    path = out / f"{a.stage}.pt"
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.model.load_state_dict(state["average"])
+        for o, s in zip(opts, state["optimisers"], strict=True):
+            o.load_state_dict(s)
+        spent, step, average.n = state["spent"], state["step"], state["step"]
+        rng = np.random.default_rng(a.seed + step)
+        clips.rng = np.random.default_rng(a.seed + step + 1 + 1000 * rank)
+    base = [[g["lr"] for g in o.param_groups] for o in optimisers(model, a.lr)]
+    torch.manual_seed(a.seed + step + 1 + 1000 * rank)
+    log = open(out / f"{a.stage}.jsonl", "a")
+
+    def save():
+        tmp = path.with_suffix(".tmp")
+        torch.save({"model": model.state_dict(), "average": average.model.state_dict(), "optimisers": [o.state_dict() for o in opts],
+                    "spent": spent, "step": step, "config": model.cfg.as_dict()}, tmp)
+        tmp.replace(path)
+
+    running, last_save, total = None, time.time(), a.minutes * 60
+    while spent < total:
+        began = time.time()
+        share = spent / total
+        scale = min(1.0, (step + 1) / 60) * (1.0 if share < 0.4 else max(0.02, (1 - share) / 0.6))
+        for o, lrs in zip(opts, base, strict=True):
+            for g, lr in zip(o.param_groups, lrs, strict=True):
+                g["lr"] = lr * scale
+        window = WINDOWS[step % len(WINDOWS)]
+        full = 2 if step % 3 == 0 else 0
+        batch = clips.batch(a.batch, window, full)
+        if a.stage == "teacher":
+            loss = teacher_loss(model, batch, rng)
+        else:
+            loss = student_loss(model, teacher, batch, rng)
+        for o in opts:
+            o.zero_grad(set_to_none=True)
+        loss.backward()
+        spent += time.time() - began
+        if a.workers > 1:
+            spent = average_gradients(model, spent)
+        began = time.time()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if torch.isfinite(norm):
+            for o in opts:
+                o.step()
+            average.update(model)
+        step += 1
+        spent += time.time() - began
+        value = float(loss.detach())
+        running = value if running is None else 0.97 * running + 0.03 * value
+        if rank == 0 and step % 20 == 0:
+            line = {"step": step, "minutes": round(spent / 60, 2), "loss": round(running, 5), "clips": len(clips.index), "tokens": clips.table is not None}
+            if step % 100 == 0 and (held.index):
+                line["held_puppet_db"], line["held_db"] = validate(average.model, held)
+            print(json.dumps(line), flush=True)
+            print(json.dumps(line), file=log, flush=True)
+        if step % 50 == 0:
+            clips.refresh()
+            held.refresh()
+        if rank == 0 and time.time() - last_save > 90:
+            save()
+            last_save = time.time()
+    if rank == 0:
+        save()
+        print(f"{a.stage}: {step} steps, {spent / 60:.1f} minutes", flush=True)
+
+
+if __name__ == "__main__":
+    main()
