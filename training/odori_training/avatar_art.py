@@ -172,7 +172,23 @@ def render_png(svg: str, width: int, height: int) -> bytes:
     return out.getvalue()
 
 
-FIGURES = ("kana",)
+def overview(pngs: dict[str, bytes], height: int = 560) -> bytes:
+    """The figures side by side on a plain ground, for the README."""
+    from PIL import Image
+
+    figures = [Image.open(io.BytesIO(png)) for png in pngs.values()]
+    sizes = [(round(f.width * height / f.height), height) for f in figures]
+    sheet = Image.new("RGBA", (sum(w for w, _ in sizes) + 40 * (len(sizes) + 1), height + 40), "#eceaf6")
+    x = 40
+    for figure, size in zip(figures, sizes, strict=True):
+        sheet.alpha_composite(figure.resize(size, Image.Resampling.LANCZOS), (x, 20))
+        x += size[0] + 40
+    out = io.BytesIO()
+    sheet.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+FIGURES = ("kana", "bip")
 
 
 def load_figure(name: str):
@@ -186,15 +202,18 @@ def main() -> None:
     parser.add_argument("--only", choices=FIGURES)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    pngs = {}
     for name in FIGURES if options.only is None else (options.only,):
         figure = load_figure(name)
         rig, svg = figure.RIG, figure.draw()
-        png = render_png(svg, rig.width, rig.height)
+        png = pngs[name] = render_png(svg, rig.width, rig.height)
         (options.out / f"{name}.svg").write_text(svg)
         (options.out / f"{name}.png").write_bytes(png)
         sidecar = {"width": rig.width, "height": rig.height, "keypoints": rig.keypoints()}
         (options.out / f"{name}.json").write_text(json.dumps(sidecar, indent=1) + "\n")
         print(f"{name}: {rig.width}x{rig.height}, {len(png)} bytes")
+    if options.only is None:
+        (options.out / "overview.png").write_bytes(overview(pngs))
 
 
 if __name__ == "__main__":

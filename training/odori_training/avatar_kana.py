@@ -132,7 +132,6 @@ def legs_and_hips(a: Drawing) -> None:
     side = "M90,690 C104,720 112,744 118,770 C121,784 123,800 123,830 L111,830 C111,800 108,784 106,772 C100,746 92,720 80,694 Z"
     a.add(a.clip(hips, fill("M-130,640 h260 v74 C60,742 -60,742 -130,714 Z", INDIGO_SHADE, 0.9) + a.both(fill(side, WHITE) + line("M77,694 C89,720 97,746 102.5,772 C105,784 107.5,800 107.5,830", AQUA, 3.5))))
     a.add(a.both(f"{frame}{inside}</g>"))
-    a.add(fill("M0,832 C-14,832 -30,846 -40,862 L-12,880 C-8,846 -4,836 0,834 C4,836 8,846 12,880 L40,862 C30,846 14,832 0,832 Z", INDIGO_SHADE, 0.0))
     a.add(line("M0,738 C-1,776 -1,806 0,828", INDIGO_SHADE, FINE + 1))
     a.add(a.both(line("M100,752 C92,776 80,788 62,792 M6,832 C22,828 36,820 46,808", INDIGO_SHADE, FINE + 0.8)))
 
