@@ -143,10 +143,8 @@ fn unpremultiplied(rgba: &[u8]) -> Vec<u8> {
     let mut out = rgba.to_vec();
     for p in out.chunks_exact_mut(4) {
         let a = u32::from(p[3]);
-        if a > 0 {
-            for c in &mut p[..3] {
-                *c = ((u32::from(*c) * 255 + a / 2) / a).min(255) as u8;
-            }
+        for c in &mut p[..3] {
+            *c = (u32::from(*c) * 255 + a / 2).checked_div(a).unwrap_or(0).min(255) as u8;
         }
     }
     out
@@ -170,8 +168,8 @@ fn fitted(avatar: &Avatar, size: usize) -> (Vec<u8>, [Vec2; KEYPOINT_COUNT]) {
                 let p = (at - origin) / scale;
                 if p.x >= 0.0 && p.y >= 0.0 && p.x < w && p.y < h {
                     let i = (p.y as usize * w as usize + p.x as usize) * 4;
-                    for c in 0..4 {
-                        sum[c] += u32::from(avatar.reference.rgba[i + c]);
+                    for (total, &v) in sum.iter_mut().zip(&avatar.reference.rgba[i..i + 4]) {
+                        *total += u32::from(v);
                     }
                 }
             }

@@ -210,7 +210,7 @@ impl Raster {
         let s = self.samples as f32;
         let (pa, pb, pc) = (a.truncate() * s, b.truncate() * s, c.truncate() * s);
         let area = (pb - pa).perp_dot(pc - pa);
-        if !(area.abs() > 1e-6) {
+        if !area.is_finite() || area.abs() <= 1e-6 {
             return;
         }
         let low = pa.min(pb).min(pc);
