@@ -1,7 +1,11 @@
-//! Makes sure that the folder of the built pages exists: a binary without pages says so when asked for one.
+//! Makes sure that the folder of built pages exists, so that the binary builds without them too.
+
+use std::path::Path;
 
 fn main() {
-    let dist = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../web-client/dist");
-    let _ = std::fs::create_dir_all(&dist);
+    let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web-client/dist");
+    if let Err(error) = std::fs::create_dir_all(&dist) {
+        println!("cargo::error=cannot make {}: {error}", dist.display());
+    }
     println!("cargo::rerun-if-changed={}", dist.display());
 }

@@ -11,16 +11,17 @@
 
 use std::time::{Duration, Instant};
 
+use glam::Vec2;
 use odori_kernels::{Backend, Weights};
 
-use crate::avatar::{self, Avatar};
-use crate::beat::{BeatState, BeatTracker, PredictedBeat};
-use crate::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, TOKEN_WINDOW};
-use crate::features::{FEATURE_DIM, Features, HOP_SAMPLES};
+use crate::avatar::{self, Avatar, PuppetFrame, Springs};
+use crate::beat::{BeatSource, BeatState, PredictedBeat};
+use crate::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, TOKEN_SLOTS, TOKEN_STEPS};
+use crate::features::{Features, HOP_FLOATS, HOP_SAMPLES};
 use crate::ladder::{Ladder, Rung};
 use crate::motion::{MUSIC_DIM, MotionModel, Sampling, StepInput};
 use crate::pose::{Camera, Keypoint, Pose};
-use crate::render::{Background, Drawer};
+use crate::render::{Background, Drawer, Size};
 use crate::skeleton::KEYPOINT_COUNT;
 
 /// Samples a second of the model's sound, mono.
@@ -71,7 +72,6 @@ pub struct Settings {
     pub style: u32,
     /// How far ahead of the sound the dance is made: the time until it is seen, less the time until the sound is heard.
     pub horizon: Duration,
-    pub background: Background,
 }
 
 impl Default for Settings {
@@ -81,7 +81,6 @@ impl Default for Settings {
             energy: 0.6,
             style: 0,
             horizon: Duration::ZERO,
-            background: Background::Transparent,
         }
     }
 }
@@ -110,6 +109,8 @@ pub enum PipelineError {
     Denoiser(#[from] crate::denoiser::DenoiserError),
     #[error(transparent)]
     Render(#[from] crate::render::RenderError),
+    #[error("a {width}x{height} picture: the denoiser's working picture is square, so the frame must be")]
+    NotSquare { width: u32, height: u32 },
 }
 
 /// The trained weights, read and checked.
@@ -126,6 +127,13 @@ struct Picture {
     drawer: Drawer,
     denoiser: Denoiser,
     denoised: DenoiseOutput,
+    /// The denoiser's input and output as drawing lays them out: interleaved, five channels.
+    warp: Vec<f32>,
+    validity: Vec<f32>,
+    interleaved: Vec<f32>,
+    springs: Springs,
+    full: Size,
+    work: Size,
     camera: Camera,
     ladder: Option<Ladder>,
     best: Rung,
@@ -134,19 +142,21 @@ struct Picture {
 /// One dancer's whole path, owned by one thread.
 pub struct Pipeline {
     features: Features,
-    beat: BeatTracker,
+    beat: BeatSource,
     motion: MotionModel,
     picture: Option<Picture>,
     pub settings: Settings,
 
     music: [f32; MUSIC_DIM],
     hops: usize,
+    /// The sound of the hop being heard.
+    hop_sound: [f32; HOP_SAMPLES],
     beat_state: BeatState,
     beats: Vec<PredictedBeat>,
     /// The two poses of the newest step.
     poses: [Pose; 2],
     /// Tokens of the last steps, newest last, for the renderer's pose window.
-    token_window: [f32; TOKEN_WINDOW],
+    tokens: Vec<[u16; TOKEN_SLOTS]>,
     /// Samples pushed so far.
     heard: u64,
     /// Frames made or skipped so far.
@@ -155,34 +165,49 @@ pub struct Pipeline {
 }
 
 impl Picture {
-    /// Puppet, denoiser as the ladder allows, composition; gives the rung that was used.
+    /// The pose as the avatar's own body takes it, hair and skirt behind it. Every frame, drawn or not: springs have
+    /// a past.
+    fn pose(&mut self, pose: &Pose) -> PuppetFrame {
+        let mut frame = avatar::drive(&self.avatar, pose, &self.camera);
+        self.springs.step(&self.avatar, &mut frame, 1.0 / FRAME_RATE as f32);
+        frame
+    }
+
+    /// Puppet, then the denoiser as the ladder allows; gives the rung that was used.
     fn draw(
         &mut self,
-        pose: &Pose,
-        keypoints: &[Keypoint; KEYPOINT_COUNT],
-        tokens: &[f32; TOKEN_WINDOW],
-        settings: &Settings,
+        frame: &PuppetFrame,
+        tokens: &[[u16; TOKEN_SLOTS]],
+        seed: u32,
         tick: u64,
-        [puppet_time, denoise_time, compose_time]: [&mut Duration; 3],
-    ) -> Rung {
+        [puppet_time, denoise_time, _]: [&mut Duration; 3],
+    ) -> Result<Rung, PipelineError> {
         let rung = self.ladder.as_ref().map_or(self.best, Ladder::rung);
-        let start = Instant::now();
-        let frame = avatar::drive(&self.avatar, pose, &self.camera);
-        let warped = self.drawer.draw_puppet(&frame);
-        *puppet_time += start.elapsed();
-
-        let start = Instant::now();
         let steps = rung.denoise_steps();
-        if steps > 0 {
-            let input = DenoiseInput { warped: warped.rgba, validity: warped.validity, keypoints, tokens };
-            self.denoiser.step(&input, steps, settings.sampling.seed, tick as u32, &mut self.denoised);
-        }
-        *denoise_time += start.elapsed();
-
         let start = Instant::now();
-        self.drawer.compose((steps > 0).then_some(&self.denoised), settings.background);
-        *compose_time += start.elapsed();
-        rung
+        let work = self.drawer.draw_puppet(frame, self.full, self.work)?;
+        for ((pixel, rgba), validity) in work.chunks_exact(5).zip(self.warp.chunks_exact_mut(4)).zip(&mut self.validity) {
+            rgba.copy_from_slice(&pixel[..4]);
+            *validity = pixel[4];
+        }
+        *puppet_time += start.elapsed();
+        if steps > 0 {
+            let start = Instant::now();
+            let size = Vec2::new(self.full.width as f32, self.full.height as f32);
+            let keypoints = frame.keypoints.map(|k| {
+                let p = k.position / size;
+                [p.x, p.y, k.confidence]
+            });
+            let input = DenoiseInput { warp: &self.warp, validity: &self.validity, keypoints: &keypoints, tokens };
+            self.denoiser.step(input, steps, seed, tick, &mut self.denoised)?;
+            let out = self.interleaved.chunks_exact_mut(5);
+            for ((pixel, rgba), mask) in out.zip(self.denoised.rgba.chunks_exact(4)).zip(&self.denoised.mask) {
+                pixel[..4].copy_from_slice(rgba);
+                pixel[4] = *mask;
+            }
+            *denoise_time += start.elapsed();
+        }
+        Ok(rung)
     }
 }
 
@@ -210,16 +235,17 @@ impl Pipeline {
         let rest = motion.rest_pose();
         Ok(Pipeline {
             features: Features::new(),
-            beat: BeatTracker::new(),
+            beat: BeatSource::default(),
             motion,
             picture: None,
             settings,
             music: [0.0; MUSIC_DIM],
             hops: 0,
+            hop_sound: [0.0; HOP_SAMPLES],
             beat_state: BeatState::default(),
             beats: Vec::with_capacity(16),
             poses: [rest.clone(), rest],
-            token_window: [0.0; TOKEN_WINDOW],
+            tokens: Vec::with_capacity(TOKEN_STEPS + 1),
             heard: 0,
             ticks: 0,
             timings: Timings::default(),
@@ -232,13 +258,22 @@ impl Pipeline {
     /// If weights, avatar or drawing cannot be set up; says which and what to do.
     pub fn new(backend: &Backend, models: &Models, settings: Settings, setup: PictureSetup) -> Result<Self, PipelineError> {
         let PictureSetup { avatar, mut drawer, width, height, working_size, best, keep_budget } = setup;
+        if width != height {
+            return Err(PipelineError::NotSquare { width, height });
+        }
         let mut pipeline = Self::poses_only(backend, models, settings)?;
-        drawer.set_avatar(&avatar)?;
-        drawer.resize(width, height, working_size)?;
+        drawer.set_avatar(&avatar);
         let mut denoiser = Denoiser::new(backend, &models.denoiser, working_size)?;
-        denoiser.set_reference(&avatar.reference(working_size));
+        denoiser.set_reference(&avatar.reference_square(working_size))?;
+        let pixels = working_size * working_size;
         pipeline.picture = Some(Picture {
-            denoised: DenoiseOutput::new(working_size),
+            denoised: DenoiseOutput { rgba: vec![0.0; pixels * 4], mask: vec![0.0; pixels] },
+            warp: vec![0.0; pixels * 4],
+            validity: vec![0.0; pixels],
+            interleaved: vec![0.0; pixels * 5],
+            springs: Springs::new(),
+            full: Size::new(width as usize, height as usize),
+            work: Size::square(working_size),
             camera: Camera::full_body(width as f32, height as f32),
             ladder: keep_budget.then(|| Ladder::new(best, FRAME_BUDGET)),
             avatar,
@@ -255,11 +290,13 @@ impl Pipeline {
         let mut rest = mono;
         while !rest.is_empty() && !self.frame_due() {
             // Never past a hop: every hop is then stamped with the sample at which it was complete.
-            let to_hop = (HOP_SAMPLES - self.heard % HOP_SAMPLES) as usize;
+            let to_hop = HOP_SAMPLES - (self.heard % HOP_SAMPLES as u64) as usize;
             let (block, after) = rest.split_at(to_hop.min(rest.len()));
             self.heard += block.len() as u64;
             rest = after;
             let start = Instant::now();
+            let at = ((self.heard - block.len() as u64) % HOP_SAMPLES as u64) as usize;
+            self.hop_sound[at..at + block.len()].copy_from_slice(block);
             self.features.push(block);
             let hop = self.features.next_hop().copied();
             self.timings[Stage::Features as usize] += start.elapsed();
@@ -271,13 +308,13 @@ impl Pipeline {
     }
 
     /// One feature hop: the beat clock moves, and every fourth hop the dancer does.
-    fn hear(&mut self, hop: &[f32; FEATURE_DIM]) {
+    fn hear(&mut self, hop: &[f32; HOP_FLOATS]) {
         let start = Instant::now();
-        self.beat_state = self.beat.step(hop, self.heard);
+        self.beat_state = self.beat.step(hop, &self.hop_sound, self.heard);
         self.beats.extend(self.beat.take_predicted());
         self.timings[Stage::Beat as usize] += start.elapsed();
-        self.music.copy_within(FEATURE_DIM.., 0);
-        self.music[MUSIC_DIM - FEATURE_DIM..].copy_from_slice(hop);
+        self.music.copy_within(HOP_FLOATS.., 0);
+        self.music[MUSIC_DIM - HOP_FLOATS..].copy_from_slice(hop);
         self.hops += 1;
         if self.hops % HOPS_PER_STEP == 0 {
             self.dance();
@@ -290,15 +327,17 @@ impl Pipeline {
         let horizon = (self.settings.horizon.as_secs_f64() * f64::from(SAMPLE_RATE)) as u64;
         let input = StepInput {
             music: &self.music,
-            beat: self.beat_state.conditioning_at(self.heard + horizon),
+            beat: self.beat_state.at(self.heard + horizon).conditioning(),
             energy: self.settings.energy,
             style: self.settings.style,
             sampling: self.settings.sampling,
         };
         self.poses = self.motion.step(&input);
+        if self.tokens.len() == TOKEN_STEPS {
+            self.tokens.remove(0);
+        }
         let tokens = self.motion.tokens();
-        self.token_window.copy_within(tokens.len().., 0);
-        self.token_window[TOKEN_WINDOW - tokens.len()..].copy_from_slice(tokens);
+        self.tokens.push(std::array::from_fn(|slot| tokens.get(slot).map_or(0, |&t| t as u16)));
         self.timings[Stage::Motion as usize] += start.elapsed();
     }
 
@@ -313,12 +352,18 @@ impl Pipeline {
     }
 
     /// Gives the frame that is due without its picture; `None` if none is due.
-    pub fn skip_frame(&mut self) -> Option<Frame<'_>> {
+    ///
+    /// # Errors
+    /// If drawing fails, as when the graphics device is lost.
+    pub fn skip_frame(&mut self) -> Result<Option<Frame<'_>>, PipelineError> {
         self.advance(false)
     }
 
     /// Makes the frame that is due; `None` if none is due.
-    pub fn next_frame(&mut self) -> Option<Frame<'_>> {
+    ///
+    /// # Errors
+    /// If drawing fails, as when the graphics device is lost.
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, PipelineError> {
         self.advance(true)
     }
 
@@ -328,45 +373,67 @@ impl Pipeline {
         &self.poses[(tick % 2) as usize]
     }
 
-    fn advance(&mut self, draw: bool) -> Option<Frame<'_>> {
+    fn advance(&mut self, draw: bool) -> Result<Option<Frame<'_>>, PipelineError> {
         if !self.frame_due() {
-            return None;
+            return Ok(None);
         }
         self.ticks += 1;
         let tick = self.ticks;
         let mut rung = Rung::Puppet;
         let pose = self.pose_at_tick(tick).clone();
         let camera = self.picture.as_ref().map_or(Camera::full_body(512.0, 512.0), |p| p.camera);
-        let keypoints = pose.keypoints(&camera);
-        if draw && let Some(picture) = &mut self.picture {
-            let [.., puppet, denoise, compose] = &mut self.timings;
-            rung = picture.draw(&pose, &keypoints, &self.token_window, &self.settings, tick, [puppet, denoise, compose]);
+        let mut keypoints = pose.keypoints(&camera);
+        let mut rgba = &[][..];
+        let (mut width, mut height) = (0, 0);
+        let mut timings = std::mem::take(&mut self.timings);
+        if let Some(picture) = &mut self.picture {
+            let [.., puppet, denoise, compose] = &mut timings;
+            let start = Instant::now();
+            let frame = picture.pose(&pose);
+            keypoints = frame.keypoints;
+            *puppet += start.elapsed();
+            if draw {
+                rung = picture.draw(&frame, &self.tokens, self.settings.sampling.seed, tick, [puppet, denoise, compose])?;
+                if let Some(ladder) = &mut picture.ladder {
+                    ladder.record(timings.iter().sum());
+                }
+                (width, height) = (picture.full.width as u32, picture.full.height as u32);
+                let start = Instant::now();
+                let steps = rung.denoise_steps();
+                rgba = picture.drawer.compose((steps > 0).then_some(&picture.interleaved[..]), &Background::Clear)?;
+                timings[Stage::Compose as usize] += start.elapsed();
+            }
         }
-        let timings = std::mem::take(&mut self.timings);
-        if draw && let Some(Picture { ladder: Some(ladder), .. }) = &mut self.picture {
-            ladder.record(timings.iter().sum());
-        }
-        let (rgba, width, height) = match &self.picture {
-            Some(p) if draw => p.drawer.frame(),
-            _ => (&[][..], 0, 0),
-        };
-        Some(Frame {
+        Ok(Some(Frame {
             rgba,
             width,
             height,
             media_samples: tick * TICK_SAMPLES,
-            pose: self.pose_at_tick(tick),
+            pose: &self.poses[(tick % 2) as usize],
             keypoints,
             beat: self.beat_state,
             rung,
             timings,
-        })
+        }))
+    }
+
+    /// Another dancer, from the next frame on. The dance goes on.
+    ///
+    /// # Errors
+    /// If its picture cannot be taken; the old one then stays.
+    pub fn set_avatar(&mut self, avatar: Avatar) -> Result<(), PipelineError> {
+        let Some(picture) = &mut self.picture else { return Ok(()) };
+        picture.denoiser.set_reference(&avatar.reference_square(picture.work.width))?;
+        picture.drawer.set_avatar(&avatar);
+        picture.springs.reset();
+        picture.avatar = avatar;
+        Ok(())
     }
 
     /// Says that the sound jumped or the dancer changed: history is dropped, the clock goes on.
     pub fn discontinuity(&mut self) {
         self.features.reset();
-        self.beat.reset();
+        self.beat = BeatSource::default();
         self.motion.reset();
         if let Some(picture) = &mut self.picture {
             picture.denoiser.reset();

@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: words and their meaning. Decides nothing.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -10,128 +10,78 @@ use odori_engine::ladder::Rung;
 
 use crate::engine::{Compute, Draw, Options};
 
-/// A live dance avatar engine: music goes in, a character made from one image dances to it, frames go out over WebRTC.
 #[derive(Debug, Parser)]
-#[command(name = "odori", version, propagate_version = true)]
+#[command(name = "odori", version, about = "A live dance avatar engine: music in, a dancing character out, over WebRTC", max_term_width = 100)]
 pub struct Cli {
-    /// More detail on standard error; twice for all of it. `ODORI_LOG` takes a tracing filter.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
     #[command(subcommand)]
     pub command: Command,
+    /// Say more on standard error: -v for what happens, -vv for everything. RUST_LOG overrides it.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve the built-in avatar and song, and open the studio in the browser
+    /// Serve the studio with the built-in avatar and song, and open it in the browser.
     Demo(ServeArgs),
-    /// Serve the studio, the overlay, WHEP and WHIP
+    /// Serve the studio and overlay pages, WHEP, WHIP and the API.
     Serve(ServeArgs),
-    /// Render a song to a video, or only its dance: offline and deterministic
+    /// Make a film of a song being danced to; without -o, only poses are computed.
     Render(RenderArgs),
-    /// Print the beats of a song as a live listener would know them
+    /// Print the beats of a song as the live engine would announce them: causally, each before it falls.
     Beats(BeatsArgs),
-    /// Make and inspect avatars
+    /// Make and inspect avatars.
     #[command(subcommand)]
     Avatar(AvatarCommand),
-    /// Say what this machine can do, what was chosen, and why
+    /// Show what this machine can do, what was chosen, and why not more.
     Doctor(DoctorArgs),
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct EngineArgs {
-    /// What runs the networks
-    #[arg(long, value_enum, default_value_t, help_heading = "Engine")]
-    pub compute: Compute,
-    /// What draws
-    #[arg(long, value_enum, default_value_t, help_heading = "Engine")]
-    pub draw: Draw,
-    /// Size of the picture, both sides even
-    #[arg(long, default_value = "512x512", value_parser = parse_size, value_name = "WxH", help_heading = "Engine")]
-    pub size: (u32, u32),
-    /// Side of the denoiser's working picture: 128, 192 or 256
-    #[arg(long, default_value_t = 128, value_parser = parse_working, value_name = "PIXELS", help_heading = "Engine")]
-    pub working_size: usize,
-    /// Denoise steps to a frame where time allows: 0 (the puppet alone), 1, 2 or 4
-    #[arg(long, default_value_t = 1, value_parser = parse_steps, value_name = "N", help_heading = "Engine")]
-    pub steps: u32,
-    /// A folder with other weights than the built-in ones
-    #[arg(long, value_name = "DIR", help_heading = "Engine")]
-    pub models: Option<PathBuf>,
-}
-
-impl EngineArgs {
-    pub fn options(&self) -> Options {
-        let best = Rung::ALL.into_iter().find(|r| r.denoise_steps() == self.steps).unwrap_or(Rung::OneStep);
-        Options {
-            compute: self.compute,
-            draw: self.draw,
-            width: self.size.0,
-            height: self.size.1,
-            working_size: self.working_size,
-            best,
-            models: self.models.clone(),
-        }
-    }
-}
-
-fn parse_size(text: &str) -> Result<(u32, u32), String> {
-    let parsed = text.split_once('x').and_then(|(w, h)| Some((w.parse::<u32>().ok()?, h.parse::<u32>().ok()?)));
-    match parsed {
-        Some((w, h)) if [w, h].iter().all(|s| (128..=2048).contains(s) && s % 2 == 0) => Ok((w, h)),
-        _ => Err("expected two even sides from 128 to 2048, as in 512x512 or 720x1280".into()),
-    }
-}
-
-fn parse_working(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| [128, 192, 256].contains(n)).ok_or_else(|| "expected 128, 192 or 256".into())
-}
-
-fn parse_steps(text: &str) -> Result<u32, String> {
-    text.parse().ok().filter(|n| [0, 1, 2, 4].contains(n)).ok_or_else(|| "expected 0, 1, 2 or 4".into())
-}
-
-fn parse_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
-    let parsed = text.split_once('-').and_then(|(a, b)| Some((a.parse::<u16>().ok()?, b.parse::<u16>().ok()?)));
-    match parsed {
-        Some((a, b)) if a >= 1024 && a <= b => Ok(a..=b),
-        _ => Err("expected two ports of at least 1024, as in 42000-42099".into()),
-    }
-}
-
-fn parse_pcm(text: &str) -> Result<PcmFormat, String> {
-    text.parse::<PcmFormat>().map_err(|e| e.to_string())
-}
-
-#[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
-    /// Address to listen on; beyond this machine a token is needed
-    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    /// Address to listen on. Beyond loopback every request needs the token.
+    #[arg(long, default_value = "127.0.0.1", env = "ODORI_BIND")]
     pub bind: IpAddr,
-    #[arg(long, default_value_t = 8080)]
+    /// TCP port of pages and API; 0 takes a free one.
+    #[arg(long, default_value_t = 8080, env = "ODORI_PORT")]
     pub port: u16,
-    /// UDP ports for WebRTC, one a viewer or sender
-    #[arg(long, default_value = "42000-42199", value_parser = parse_ports, value_name = "A-B")]
+    /// UDP ports for media, one for each viewer or sender.
+    #[arg(long, default_value = "47800-47863", value_parser = port_range, value_name = "FIRST-LAST")]
     pub udp_ports: RangeInclusive<u16>,
-    /// Token that requests must carry; made up and printed if it is needed and not given
+    /// Address for media, if another than --bind.
+    #[arg(long, value_name = "IP")]
+    pub media_bind: Option<IpAddr>,
+    /// Also take media over TCP, on the same port numbers, for viewers behind firewalls.
+    #[arg(long)]
+    pub ice_tcp: bool,
+    /// STUN server, such as stun:stun.example.org:3478; may be given more than once.
+    #[arg(long = "ice-server", value_name = "URL")]
+    pub ice_servers: Vec<String>,
+    /// Bearer token. Made up and printed if needed and not given.
     #[arg(long, env = "ODORI_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// A foreign origin whose pages may use this server; may be repeated
-    #[arg(long, value_name = "ORIGIN")]
-    pub allow_origin: Vec<String>,
-    /// Sessions that run at once; by default one for every two cores
+    /// Other web origins that may use this server, such as https://example.org; may be given more than once.
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    pub allow_origins: Vec<String>,
+    /// Sessions that may be live at once [default: half the cores, at least one].
     #[arg(long, value_name = "N")]
     pub max_sessions: Option<usize>,
-    /// An avatar to offer (.odori, PNG, JPEG, WebP); the first is the default; may be repeated
-    #[arg(long, value_name = "FILE")]
-    pub avatar: Vec<PathBuf>,
-    /// A song to offer; the first is the default; may be repeated
-    #[arg(long, value_name = "FILE")]
-    pub song: Vec<PathBuf>,
-    /// Dance to raw sound on standard input: s16le, s24le, s32le or f32le, rate, channels
-    #[arg(long, value_parser = parse_pcm, value_name = "FORMAT:RATE:CHANNELS")]
+    /// Viewers of one session.
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub max_viewers: usize,
+    /// Highest video bitrate in kbit/s.
+    #[arg(long, default_value_t = 2500, value_name = "KBPS", value_parser = clap::value_parser!(u32).range(200..=20_000))]
+    pub max_bitrate: u32,
+    /// Avatar file (.odori); may be given more than once. The built-in ones stay.
+    #[arg(long = "avatar", value_name = "FILE")]
+    pub avatars: Vec<PathBuf>,
+    /// Song to offer besides the built-in one; may be given more than once.
+    #[arg(long = "song", value_name = "FILE")]
+    pub songs: Vec<PathBuf>,
+    /// Dance to raw PCM on standard input, written FORMAT[:RATE[:CHANNELS]], for example s16le:48000:2.
+    #[arg(long, value_name = "FORMAT")]
     pub stdin_pcm: Option<PcmFormat>,
-    /// Do not open the browser
+    /// Do not open a browser.
     #[arg(long)]
     pub no_open: bool,
     #[command(flatten)]
@@ -139,94 +89,127 @@ pub struct ServeArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub struct EngineArgs {
+    /// What runs the networks.
+    #[arg(long, value_enum, default_value_t, help_heading = "Engine")]
+    pub compute: Compute,
+    /// What draws.
+    #[arg(long, value_enum, default_value_t, help_heading = "Engine")]
+    pub draw: Draw,
+    /// Side of the denoiser's working picture: 128, 192 or 256.
+    #[arg(long, default_value_t = 128, value_parser = working_size, value_name = "PIXELS", help_heading = "Engine")]
+    pub working_size: usize,
+    /// Denoise steps to a frame where time allows: 0 (the puppet alone), 1, 2 or 4.
+    #[arg(long, default_value_t = 1, value_parser = steps, value_name = "N", help_heading = "Engine")]
+    pub steps: u32,
+    /// A folder with other weights than the built-in ones.
+    #[arg(long, value_name = "DIR", help_heading = "Engine")]
+    pub models: Option<PathBuf>,
+}
+
+impl EngineArgs {
+    pub fn options(&self) -> Options {
+        let best = Rung::ALL.into_iter().find(|r| r.denoise_steps() == self.steps).unwrap_or(Rung::OneStep);
+        Options { compute: self.compute, draw: self.draw, working_size: self.working_size, best, models: self.models.clone() }
+    }
+}
+
+fn working_size(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| [128, 192, 256].contains(n)).ok_or_else(|| "it is 128, 192 or 256".into())
+}
+
+fn steps(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|n| [0, 1, 2, 4].contains(n)).ok_or_else(|| "it is 0, 1, 2 or 4".into())
+}
+
+#[derive(Clone, Debug, Args)]
 pub struct RenderArgs {
-    /// WAV, FLAC, MP3, Ogg Vorbis, M4A or AIFF; `-` for the built-in song
+    /// WAV, FLAC, MP3, Ogg Vorbis, M4A or AIFF; - for the built-in song.
     pub song: PathBuf,
-    /// An avatar (.odori, PNG, JPEG, WebP); the built-in one if not given
+    /// Avatar file (.odori), or a picture [default: the built-in one].
     #[arg(long, value_name = "FILE")]
     pub avatar: Option<PathBuf>,
-    /// Stop after this many seconds
-    #[arg(long, value_parser = parse_seconds, value_name = "S")]
+    /// Stop after this much of the song.
+    #[arg(long, value_name = "S", value_parser = seconds)]
     pub seconds: Option<f64>,
-    /// The same seed gives the same dance
+    /// Choreography: the same seed and song give the same dance.
     #[arg(long, default_value_t = 1)]
     pub seed: u32,
-    /// 0 calm to 1 wild
-    #[arg(long, default_value_t = 0.6, value_parser = parse_energy)]
-    pub energy: f32,
-    /// Style by name or number; see `odori doctor`
+    /// Dance style, by name or number; `odori doctor` lists them.
     #[arg(long, default_value = "0")]
     pub style: String,
-    /// Colour behind the dancer, as in #1b1830
-    #[arg(long, default_value = "#1b1830", value_parser = parse_colour)]
-    pub background: [u8; 3],
-    /// Also write the motion as BVH
+    /// 0 calm to 1 wild.
+    #[arg(long, default_value_t = 0.6, value_parser = energy)]
+    pub energy: f32,
+    /// Write the motion as BVH.
     #[arg(long, value_name = "FILE")]
     pub bvh: Option<PathBuf>,
-    /// Also write keypoints, a line of JSON a frame
+    /// Write 2D keypoints as JSON lines.
     #[arg(long, value_name = "FILE")]
     pub keypoints: Option<PathBuf>,
-    /// The video (MP4, H.264 and Opus); without it poses alone are computed
+    /// MP4 to write (H.264 and Opus).
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// End with one line of JSON on standard output
+    /// Size of the picture: square, for now.
+    #[arg(long, default_value = "512x512", value_parser = size, value_name = "WxH")]
+    pub size: (u32, u32),
+    /// Background colour.
+    #[arg(long, default_value = "#1b1830", value_parser = colour, value_name = "#RRGGBB")]
+    pub background: [u8; 3],
+    /// End with one JSON line on standard output.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     pub engine: EngineArgs,
 }
 
-fn parse_seconds(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|s| (0.04..=7200.0).contains(s)).ok_or_else(|| "expected seconds from 0.04 to 7200".into())
+fn seconds(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|s| (0.04..=7200.0).contains(s)).ok_or_else(|| "it is a number from 0.04 to 7200".into())
 }
 
-fn parse_energy(text: &str) -> Result<f32, String> {
-    text.parse().ok().filter(|e| (0.0..=1.0).contains(e)).ok_or_else(|| "expected a number from 0 to 1".into())
-}
-
-fn parse_colour(text: &str) -> Result<[u8; 3], String> {
-    crate::session::colour(text).ok_or_else(|| "expected six hexadecimal digits, as in #1b1830".into())
+fn energy(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|e| (0.0..=1.0).contains(e)).ok_or_else(|| "it is a number from 0 to 1".into())
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct BeatsArgs {
-    /// WAV, FLAC, MP3, Ogg Vorbis, M4A or AIFF; `-` for the built-in song
+    /// WAV, FLAC, MP3, Ogg Vorbis, M4A or AIFF; - for the built-in song.
     pub song: PathBuf,
-    /// Which tracker listens
+    /// Which tracker listens.
     #[arg(long, value_enum, default_value_t)]
     pub tracker: Tracker,
-    /// A line of JSON a beat
+    /// A JSON line a beat on standard output.
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Tracker {
-    /// The engine's own
+    /// The engine's own.
     #[default]
     Odori,
-    /// aubio's, if this binary was built with it
+    /// aubio's, if this binary was built with it.
     Aubio,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum AvatarCommand {
-    /// Make an avatar from a picture of a whole figure
+    /// Make an avatar file from a picture of a whole figure.
     Import(ImportArgs),
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct ImportArgs {
-    /// PNG, JPEG or WebP; the figure from the front, arms away from the body, on a transparent or plain ground
+    /// PNG, JPEG or WebP; best with a transparent or plain ground, arms away from the body.
     pub image: PathBuf,
-    /// The avatar to write
+    /// Avatar file to write.
     #[arg(short, long, value_name = "A.odori")]
     pub output: PathBuf,
-    /// Keypoints as JSON: {"width", "height", "keypoints": {"nose": [x, y], ...}}; found by silhouette if not given
+    /// Keypoints of the figure as JSON; found from the silhouette otherwise.
     #[arg(long, value_name = "FILE")]
     pub keypoints: Option<PathBuf>,
-    /// A picture of what was found
-    #[arg(long, value_name = "FILE.png")]
+    /// Write a picture that shows mesh and keypoints.
+    #[arg(long, value_name = "PNG")]
     pub preview: Option<PathBuf>,
     #[arg(long)]
     pub json: bool,
@@ -240,24 +223,43 @@ pub struct DoctorArgs {
     pub engine: EngineArgs,
 }
 
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.trim().parse::<u16>(), last.trim().parse::<u16>()) {
+        (Ok(first), Ok(last)) if first > 0 && first <= last => Ok(first..=last),
+        _ => Err("write it as FIRST-LAST, for example 47800-47863".into()),
+    }
+}
+
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let side = |t: &str| t.parse::<u32>().ok().filter(|n| n.is_multiple_of(2) && (128..=1920).contains(n));
+    let sides = text.split_once('x').and_then(|(w, h)| Some((side(w)?, side(h)?)));
+    sides.filter(|(w, h)| w == h).ok_or_else(|| "write it as WxH, a square of even sides from 128 to 1920, for example 512x512".into())
+}
+
+fn colour(text: &str) -> Result<[u8; 3], String> {
+    crate::session::parse_colour(text).ok_or_else(|| "write it as #rrggbb, for example #1b1830".into())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
     use clap::CommandFactory;
 
+    use super::*;
+
     #[test]
-    fn the_command_line_is_consistent() {
+    fn the_command_line_is_sound() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn sizes_and_ports_are_bounded() {
-        assert_eq!(parse_size("720x1280"), Ok((720, 1280)));
-        for bad in ["512", "511x512", "0x0", "99999x512"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
-        assert!(parse_ports("42000-41000").is_err());
-        assert!(parse_ports("80-90").is_err());
-        assert_eq!(parse_ports("42000-42000"), Ok(42000..=42000));
+    fn values_are_checked() {
+        let ok = |words: &[&str]| Cli::try_parse_from([&["odori"], words].concat()).is_ok();
+        assert!(ok(&["demo", "--no-open", "--port", "0", "--udp-ports", "5000-5010"]));
+        assert!(ok(&["serve", "--stdin-pcm", "s16le:44100:1"]));
+        assert!(ok(&["render", "a.mp3", "-o", "b.mp4", "--size", "720x720", "--json"]));
+        assert!(!ok(&["render", "a.mp3", "--size", "720x1280"]));
+        assert!(!ok(&["serve", "--udp-ports", "9-3"]));
+        assert!(!ok(&["serve", "--stdin-pcm", "mp3"]));
     }
 }

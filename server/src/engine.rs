@@ -1,10 +1,11 @@
-//! What every session shares: the weights, read once, and the choice of what computes and what draws.
+//! The engine as this machine runs it: weights read once, the choice of what computes and what draws, and the
+//! pipelines made of them.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use odori_engine::avatar::Avatar;
+use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS};
 use odori_engine::ladder::Rung;
 use odori_engine::pipeline::{Models, PictureSetup, Pipeline, Settings};
 use odori_engine::render;
@@ -13,7 +14,6 @@ use odori_kernels::{Backend, Weights, cpu, gpu};
 const TOKENIZER: &[u8] = include_bytes!("../../models/tokenizer.safetensors");
 const MOTION: &[u8] = include_bytes!("../../models/motion.safetensors");
 const DENOISER: &[u8] = include_bytes!("../../models/denoiser.safetensors");
-const STYLES: &str = include_str!("../../models/styles.json");
 
 /// Which family of kernels to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -39,8 +39,6 @@ pub enum Draw {
 pub struct Options {
     pub compute: Compute,
     pub draw: Draw,
-    pub width: u32,
-    pub height: u32,
     pub working_size: usize,
     pub best: Rung,
     /// Another folder of weights than the built-in ones.
@@ -49,17 +47,16 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { compute: Compute::Auto, draw: Draw::Auto, width: 512, height: 512, working_size: 128, best: Rung::OneStep, models: None }
+        Options { compute: Compute::Auto, draw: Draw::Auto, working_size: 128, best: Rung::OneStep, models: None }
     }
 }
 
-pub struct Engine {
+/// Weights and backends, shared by all pipelines.
+pub struct Machine {
     pub backend: Backend,
     /// Why this backend, in words.
     pub reason: String,
-    pub draw: Draw,
-    pub width: u32,
-    pub height: u32,
+    draw: Draw,
     working_size: usize,
     best: Rung,
     models: Models,
@@ -84,21 +81,19 @@ fn read_models(folder: Option<&std::path::Path>) -> anyhow::Result<Models> {
     Ok(Models { tokenizer: read("tokenizer", TOKENIZER)?, motion: read("motion", MOTION)?, denoiser: read("denoiser", DENOISER)? })
 }
 
-impl Engine {
+impl Machine {
     /// Reads the weights and chooses what computes.
     ///
     /// # Errors
     /// Names the weights file or the device that cannot be used.
     pub fn open(options: &Options) -> anyhow::Result<Self> {
         let models = read_models(options.models.as_deref())?;
-        let styles = serde_json::from_str(STYLES).context("models/styles.json")?;
+        let styles = odori_engine::motion::style_names(&models.motion);
         let (backend, reason) = choose(options.compute, &models, options.working_size)?;
-        Ok(Engine {
+        Ok(Machine {
             backend,
             reason,
             draw: options.draw,
-            width: options.width,
-            height: options.height,
             working_size: options.working_size,
             best: options.best,
             models,
@@ -130,7 +125,7 @@ impl Engine {
             Draw::Cpu => render::Prefer::Cpu,
             Draw::Gpu => render::Prefer::Gpu,
         };
-        Ok(render::open(prefer)?)
+        Ok(render::open(prefer))
     }
 
     /// What draws, in words.
@@ -138,19 +133,19 @@ impl Engine {
     /// # Errors
     /// If nothing of what was asked for can draw.
     pub fn drawer_description(&self) -> anyhow::Result<String> {
-        Ok(self.drawer()?.description().to_owned())
+        Ok(self.drawer()?.description())
     }
 
     /// A pipeline with pictures. With `keep_budget` the ladder may step down.
     ///
     /// # Errors
     /// What kept it from being built.
-    pub fn pipeline(&self, avatar: &Arc<Avatar>, settings: Settings, keep_budget: bool) -> anyhow::Result<Pipeline> {
+    pub fn pipeline(&self, avatar: Avatar, size: (u32, u32), settings: Settings, keep_budget: bool) -> anyhow::Result<Pipeline> {
         let setup = PictureSetup {
-            avatar: Avatar::clone(avatar),
+            avatar,
             drawer: self.drawer()?,
-            width: self.width,
-            height: self.height,
+            width: size.0,
+            height: size.1,
             working_size: self.working_size,
             best: self.best,
             keep_budget,
@@ -165,12 +160,6 @@ impl Engine {
     pub fn poses(&self, settings: Settings) -> anyhow::Result<Pipeline> {
         Ok(Pipeline::poses_only(&self.backend, &self.models, settings)?)
     }
-
-    /// # Errors
-    /// If the avatar cannot be drawn; the old one stays.
-    pub fn change_avatar(&self, pipeline: &mut Pipeline, avatar: &Arc<Avatar>) -> anyhow::Result<()> {
-        Ok(pipeline.set_avatar(Avatar::clone(avatar))?)
-    }
 }
 
 fn cpu_backend() -> Backend {
@@ -179,16 +168,18 @@ fn cpu_backend() -> Backend {
 
 /// Measures one denoise step on a backend: the median of a few.
 fn measure(backend: &Backend, models: &Models, size: usize) -> anyhow::Result<Duration> {
-    use odori_engine::denoiser::{DenoiseOutput, Denoiser};
     let mut denoiser = Denoiser::new(backend, &models.denoiser, size)?;
-    let mut out = DenoiseOutput::new(size);
-    let mut times: Vec<Duration> = (0..7)
-        .map(|i| {
-            let start = Instant::now();
-            denoiser.warm(i, &mut out);
-            start.elapsed()
-        })
-        .collect();
+    let warp = vec![0.5; size * size * 4];
+    let validity = vec![1.0; size * size];
+    denoiser.set_reference(&warp)?;
+    let mut out = DenoiseOutput::default();
+    let mut times = Vec::new();
+    for i in 0..7 {
+        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[[0.5, 0.5, 1.0]; KEYPOINTS], tokens: &[] };
+        let start = Instant::now();
+        denoiser.step(input, 1, 1, i, &mut out)?;
+        times.push(start.elapsed());
+    }
     times.sort_unstable();
     Ok(times[times.len() / 2])
 }

@@ -1,17 +1,13 @@
-//! The odori server: HTTP, WebRTC, sessions, encoding and the command line.
-//!
-//! Read `live` first: the thread that owns a session. The server knows no tensors.
+//! The server's parts, as a library: the binary is a thin front, and tests drive the same code.
 
+pub mod built_in;
 pub mod cli;
+pub mod clock;
 pub mod commands;
+pub mod dancer;
 pub mod engine;
 pub mod http;
-pub mod intake;
-pub mod library;
 pub mod live;
 pub mod media;
-pub mod metrics;
 pub mod rtc;
 pub mod session;
-pub mod sound;
-pub mod stats;

@@ -1,32 +1,43 @@
-//! The `odori` binary: reads the command line, runs the command, and says what went wrong.
+//! The `odori` binary: reads the command line, runs one command, turns faults into words and an exit code.
+
+use std::process::ExitCode;
+
+use std::sync::Arc;
 
 use clap::Parser;
-use odori_server::cli::{AvatarCommand, Cli, Command};
+use odori_server::cli::{AvatarCommand, Cli, Command, ServeArgs};
 use odori_server::commands;
-use tracing_subscriber::EnvFilter;
+use odori_server::dancer;
+use odori_server::engine::Machine;
 
-fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
-    let level = match cli.verbose {
-        0 => "warn,odori_server=info,odori_engine=info",
-        1 => "info,odori_server=debug,odori_engine=debug,odori_kernels=debug",
-        _ => "debug",
-    };
-    let filter = EnvFilter::try_from_env("ODORI_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let result = match &cli.command {
-        Command::Demo(args) => commands::serve::run(args, true),
-        Command::Serve(args) => commands::serve::run(args, false),
+fn serve(args: &ServeArgs, open_browser: bool) -> anyhow::Result<()> {
+    let machine = Arc::new(Machine::open(&args.engine.options())?);
+    tracing::info!(compute = machine.backend_name(), reason = %machine.reason, "engine ready");
+    let engine = Arc::new(dancer::engine(machine, &args.avatars, &args.songs)?);
+    // Frames have their own threads: these carry packets and requests.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(commands::serve::run(engine, args, open_browser && !args.no_open))
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    match &cli.command {
+        Command::Demo(args) => serve(args, true),
+        Command::Serve(args) => serve(args, false),
         Command::Render(args) => commands::render::run(args),
         Command::Beats(args) => commands::beats::run(args),
         Command::Avatar(AvatarCommand::Import(args)) => commands::avatar::import(args),
         Command::Doctor(args) => commands::doctor::run(args),
-    };
-    match result {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("error: {e:#}");
-            std::process::ExitCode::FAILURE
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    commands::start_logging(cli.verbose);
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("odori: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }

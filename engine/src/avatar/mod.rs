@@ -8,6 +8,7 @@ mod figure;
 mod file;
 mod import;
 mod mesh;
+mod picture;
 mod rig;
 mod segment;
 mod sidecar;

@@ -25,6 +25,8 @@ pub enum MotionError {
         got.as_ref().map_or("but is missing".to_owned(), |g| format!("but is {g:?}")))]
     Tensor { name: String, want: Vec<usize>, got: Option<Vec<usize>> },
     #[error(transparent)]
+    Weights(#[from] odori_kernels::WeightsError),
+    #[error(transparent)]
     Plan(#[from] PlanError),
 }
 
@@ -68,6 +70,12 @@ pub struct MotionModel {
     tokens: Vec<f32>,
     frames: Vec<f32>,
     pub version: String,
+}
+
+/// Names of the styles that the weights were trained on, in the order of their numbers; one, unnamed, if the file
+/// does not say.
+pub fn style_names(weights: &Weights) -> Vec<String> {
+    weights.metadata("styles").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_else(|| vec!["any".into()])
 }
 
 impl MotionModel {

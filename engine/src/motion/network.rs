@@ -160,7 +160,7 @@ impl Network {
             temperature: b.param("temperature"),
             top_p: b.param("top_p"),
         };
-        let (d, q, v, latent) = (cfg.width, cfg.slots, cfg.codes, cfg.latent);
+        let (q, v) = (cfg.slots, cfg.codes);
         let ports = Ports {
             music: b.buf("music", cfg.music_dim, BufKind::External),
             beat: b.buf("beat", cfg.beat_dim + cfg.control_dim, BufKind::External),
@@ -174,7 +174,6 @@ impl Network {
         let h = temporal(&mut b, cfg, &ports, p); // (1, D)
         depth(&mut b, cfg, &ports, p, h, forced);
         decoder(&mut b, tok, q, &ports);
-        debug_assert_eq!(latent, tok.latent);
         Ok(Network { plan: b.finish()?, ports })
     }
 }
@@ -305,9 +304,9 @@ pub fn merge_weights(cfg: &MotionConfig, tok: &TokenizerConfig, motion: Weights,
         }
     };
     let codes = fetch(&out, "codes", &[q, cfg.codes + 1, l])?;
-    out.insert("codes", &[q * (cfg.codes + 1), l], codes);
+    out.insert("codes", &[q * (cfg.codes + 1), l], codes)?;
     let books = fetch(tokenizer, "codebooks", &[q, tok.codes, l])?;
-    out.insert("tokenizer.codebooks", &[q * tok.codes, l], books);
+    out.insert("tokenizer.codebooks", &[q * tok.codes, l], books)?;
 
     let narrow = fetch(tokenizer, "decoder.inp.weight", &[tok.decoder_hidden, w * PARTS * l])?;
     let mut wide = Vec::with_capacity(narrow.len() * tok.residual);
@@ -316,11 +315,11 @@ pub fn merge_weights(cfg: &MotionConfig, tok: &TokenizerConfig, motion: Weights,
             wide.extend_from_slice(part);
         }
     }
-    out.insert("tokenizer.decoder.inp.weight", &[tok.decoder_hidden, w * q * l], wide);
+    out.insert("tokenizer.decoder.inp.weight", &[tok.decoder_hidden, w * q * l], wide)?;
     let h = tok.decoder_hidden;
     let mut copy = |name: &str, dims: &[usize]| -> Result<(), super::MotionError> {
         let data = fetch(tokenizer, name, dims)?;
-        out.insert(&format!("tokenizer.{name}"), dims, data);
+        out.insert(&format!("tokenizer.{name}"), dims, data)?;
         Ok(())
     };
     copy("decoder.inp.bias", &[h])?;

@@ -5,7 +5,7 @@ use odori_engine::avatar::{Sidecar, import_encoded};
 use serde_json::json;
 
 use crate::cli::ImportArgs;
-use crate::library::MAX_AVATAR_BYTES;
+use crate::built_in::MAX_AVATAR_BYTES;
 
 /// # Errors
 /// What is wrong with the picture and what to do.
@@ -30,7 +30,13 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string(&json!({ "avatar": args.output, "report": report }))?);
     } else {
         println!("{}", args.output.display());
-        eprintln!("{report}");
+        eprintln!("{} triangles; keypoints from the {}, confidence {:.0} %", report.triangles, report.keypoints_from, report.confidence * 100.0);
+        for note in &report.notes {
+            eprintln!("note: {note}");
+        }
+        if report.keypoints_from == "silhouette" {
+            eprintln!("The keypoints are a guess from the outline: look at them with --preview, and give better ones with --keypoints.");
+        }
     }
     Ok(())
 }

@@ -23,20 +23,26 @@ impl From<PredictedBeat> for Line {
     fn from(b: PredictedBeat) -> Self {
         let round = |x: f64| (x * 1e4).round() / 1e4;
         Line {
-            time: round(b.time_s()),
-            predicted_at: round(b.predicted_at_s()),
+            time: round(b.time),
+            predicted_at: round(b.predicted_at),
             downbeat: b.downbeat,
-            bpm: round(f64::from(b.bpm as f32)),
-            confidence: round(f64::from(b.confidence as f32)),
-            late: b.predicted_at_s() > b.time_s(),
+            bpm: round(f64::from(b.bpm)),
+            confidence: round(f64::from(b.confidence)),
+            late: b.predicted_at > b.time,
         }
     }
 }
 
 fn tracker(kind: Tracker) -> anyhow::Result<BeatSource> {
     match kind {
-        Tracker::Odori => Ok(BeatSource::own()),
-        Tracker::Aubio => BeatSource::aubio().ok_or_else(|| anyhow::anyhow!("this binary was built without aubio; use --tracker odori")),
+        Tracker::Odori => Ok(BeatSource::default()),
+        #[cfg(feature = "aubio")]
+        Tracker::Aubio => {
+            let tracker = odori_engine::beat::AubioTempo::new().ok_or_else(|| anyhow::anyhow!("aubio cannot be started; use --tracker odori"))?;
+            Ok(BeatSource::Aubio(Box::new(tracker)))
+        }
+        #[cfg(not(feature = "aubio"))]
+        Tracker::Aubio => anyhow::bail!("this binary was built without aubio; use --tracker odori"),
     }
 }
 

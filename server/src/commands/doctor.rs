@@ -1,6 +1,5 @@
 //! `odori doctor`: what this machine has, what was chosen, and why.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use odori_engine::pipeline::{Settings, Stage, TICK_SAMPLES};
@@ -8,19 +7,22 @@ use odori_kernels::{cpu, gpu};
 use serde_json::json;
 
 use crate::cli::DoctorArgs;
-use crate::engine::Engine;
+use crate::engine::Machine;
+
+/// The size that figures are for.
+const SIZE: (u32, u32) = (512, 512);
 
 /// # Errors
 /// If not even the fallbacks work.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let simd = cpu::simd_name();
+    let simd = cpu::Level::best().name();
     let adapters: Vec<_> = gpu::Device::probe().into_iter().map(|g| json!({ "name": g.name, "backend": g.backend, "software": g.software })).collect();
-    let engine = Arc::new(Engine::open(&args.engine.options())?);
+    let engine = Machine::open(&args.engine.options())?;
     let draw = engine.drawer_description();
-    let avatar = Arc::new(crate::library::built_in_avatar()?);
+    let avatar = crate::built_in::avatar()?;
     let built = Instant::now();
-    let mut pipeline = engine.pipeline(&avatar, Settings::default(), false)?;
+    let mut pipeline = engine.pipeline(avatar, SIZE, Settings::default(), false)?;
     let start_ms = built.elapsed().as_secs_f64() * 1e3;
     // Two seconds of a plain beat: long enough for stable medians.
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); Stage::ALL.len()];
@@ -33,7 +35,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
             })
             .collect();
         pipeline.push_audio(&block);
-        if let Some(frame) = pipeline.next_frame() {
+        if let Some(frame) = pipeline.next_frame()? {
             for (list, time) in times.iter_mut().zip(frame.timings) {
                 if !time.is_zero() {
                     list.push(time.as_secs_f64() * 1e3);
@@ -78,13 +80,13 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     }
     println!("  styles     {}", engine.styles().join(", "));
     println!("  aubio      {}", if cfg!(feature = "aubio") { "built in (this binary is under GPL-3.0)" } else { "not built in" });
-    println!("\n  a frame at {}x{}, p95: {frame_ms:.1} ms of 33.3", engine.width, engine.height);
+    println!("\n  a frame at {}x{}, p95: {frame_ms:.1} ms of 33.3", SIZE.0, SIZE.1);
     for (name, time) in &stages {
         println!("    {name:<9} {time:6.2} ms");
     }
     println!("  a session stands after {start_ms:.0} ms");
     if frame_ms > 30.0 {
-        println!("\n  This machine is too slow for that: live sessions will step down the ladder. Try --working-size 128, --steps 1 or a smaller --size.");
+        println!("\n  This machine is too slow for that: live sessions will step down the ladder. Try --working-size 128, or --steps 1.");
     }
     Ok(())
 }

@@ -4,12 +4,9 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 use odori_engine::audio::MODEL_RATE;
 use odori_engine::bvh;
 use odori_engine::pipeline::{FRAME_RATE, Frame, Pipeline, Settings, Stage, TICK_SAMPLES};
@@ -18,72 +15,12 @@ use odori_engine::skeleton::SKELETON;
 use serde_json::json;
 
 use crate::cli::RenderArgs;
-use crate::engine::Engine;
-use crate::media::mp4::Mp4Writer;
-use crate::media::opus::{FRAME_SAMPLES, OpusEncoder};
-use crate::media::picture::Ground;
-use crate::media::video::{VideoCodec, VideoEncoder};
+use crate::commands::film::Film;
+use crate::engine::Machine;
 
 /// Stereo samples at 48 kHz to a frame.
 const LISTEN_PER_FRAME: usize = 2 * 48_000 / FRAME_RATE as usize;
-/// A recording is watched again and again: more bits than live.
-const BITS_PER_PIXEL: f64 = 0.8;
-
-struct Video {
-    writer: Mp4Writer<BufWriter<File>>,
-    encoder: VideoEncoder,
-    opus: OpusEncoder,
-    sound: Vec<f32>,
-    part: PathBuf,
-    encode_times: Vec<f64>,
-    frames: usize,
-}
-
-impl Video {
-    fn create(path: &std::path::Path, width: u32, height: u32, frames: usize) -> anyhow::Result<Self> {
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        let file = File::create(&part).with_context(|| format!("{} cannot be written", path.display()))?;
-        let mut opus = OpusEncoder::new()?;
-        let writer = Mp4Writer::new(BufWriter::new(file), width, height, FRAME_RATE, frames, opus.pre_skip())?;
-        let bitrate = f64::from(width * height * FRAME_RATE) * BITS_PER_PIXEL;
-        let encoder = VideoEncoder::new(VideoCodec::H264, bitrate as u32, FRAME_RATE);
-        Ok(Video { writer, encoder, opus, sound: Vec::new(), part, encode_times: Vec::new(), frames: 0 })
-    }
-
-    fn add(&mut self, frame: &Frame<'_>, background: [u8; 3], listen: &[f32]) -> anyhow::Result<()> {
-        let start = Instant::now();
-        let mut unit = Vec::new();
-        let keyframe = self.frames.is_multiple_of(2 * FRAME_RATE as usize);
-        let keyframe = self.encoder.encode(frame.rgba, frame.width, frame.height, Ground::Colour(background), keyframe, &mut unit)?;
-        self.encode_times.push(start.elapsed().as_secs_f64() * 1e3);
-        self.writer.video(&unit, keyframe)?;
-        self.frames += 1;
-        self.sound.extend_from_slice(listen);
-        self.drain()
-    }
-
-    fn drain(&mut self) -> anyhow::Result<()> {
-        let whole = self.sound.len() / (2 * FRAME_SAMPLES) * (2 * FRAME_SAMPLES);
-        for block in self.sound[..whole].chunks_exact(2 * FRAME_SAMPLES) {
-            self.writer.audio(&self.opus.encode(block)?)?;
-        }
-        self.sound.drain(..whole);
-        Ok(())
-    }
-
-    fn finish(mut self, path: &std::path::Path) -> anyhow::Result<()> {
-        if !self.sound.is_empty() {
-            self.sound.resize(2 * FRAME_SAMPLES, 0.0);
-            self.drain()?;
-        }
-        self.writer.finish()?;
-        std::fs::rename(&self.part, path).with_context(|| format!("{} cannot be written", path.display()))
-    }
-}
-
-fn style_number(engine: &Engine, text: &str) -> anyhow::Result<u32> {
+fn style_number(engine: &Machine, text: &str) -> anyhow::Result<u32> {
     let styles = engine.styles();
     let found = match text.parse::<usize>() {
         Ok(n) => (n < styles.len()).then_some(n),
@@ -94,28 +31,19 @@ fn style_number(engine: &Engine, text: &str) -> anyhow::Result<u32> {
 
 fn avatar(args: &RenderArgs) -> anyhow::Result<odori_engine::avatar::Avatar> {
     match &args.avatar {
-        None => crate::library::built_in_avatar(),
+        None => crate::built_in::avatar(),
         Some(path) => {
             let shown = path.display().to_string();
             let bytes = std::fs::read(path).with_context(|| format!("{shown} cannot be read"))?;
-            crate::library::read_avatar(&bytes, None).with_context(|| shown)
+            crate::built_in::read_avatar(&bytes).with_context(|| shown)
         }
     }
 }
 
-fn pipeline(engine: &Arc<Engine>, args: &RenderArgs) -> anyhow::Result<Pipeline> {
+fn pipeline(engine: &Machine, args: &RenderArgs) -> anyhow::Result<Pipeline> {
     let mut settings = Settings { energy: args.energy, style: style_number(engine, &args.style)?, ..Settings::default() };
     settings.sampling.seed = args.seed;
-    if args.output.is_some() { engine.pipeline(&Arc::new(avatar(args)?), settings, false) } else { engine.poses(settings) }
-}
-
-fn bar(seconds: Option<f64>) -> ProgressBar {
-    let Some(seconds) = seconds else { return ProgressBar::new_spinner() };
-    let bar = ProgressBar::new((seconds * f64::from(FRAME_RATE)) as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} frames  {per_sec}  {eta} left") {
-        bar.set_style(style);
-    }
-    bar
+    if args.output.is_some() { engine.pipeline(avatar(args)?, args.size, settings, false) } else { engine.poses(settings) }
 }
 
 #[derive(Default)]
@@ -138,7 +66,7 @@ impl Report {
         }
     }
 
-    fn json(mut self, engine: &Engine, elapsed: Duration, drew: bool) -> anyhow::Result<serde_json::Value> {
+    fn json(mut self, engine: &Machine, elapsed: Duration, drew: bool) -> anyhow::Result<serde_json::Value> {
         let seconds = self.frames as f64 / f64::from(FRAME_RATE);
         let stages: serde_json::Map<_, _> = self
             .times
@@ -166,7 +94,7 @@ impl Report {
 /// # Errors
 /// What cannot be read, rendered or written.
 pub fn run(args: &RenderArgs) -> anyhow::Result<()> {
-    let engine = Arc::new(Engine::open(&args.engine.options())?);
+    let engine = Machine::open(&args.engine.options())?;
     let mut song = super::open_song(&args.song)?;
     let mut pipeline = pipeline(&engine, args)?;
     let stated = song.decoder().stated_duration_s();
@@ -176,14 +104,15 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<()> {
     };
     let limit = args.seconds.map_or(u64::MAX, |s| (s * f64::from(FRAME_RATE)).round() as u64);
     let estimate = (expected.unwrap_or(600.0) * f64::from(FRAME_RATE)) as usize + FRAME_RATE as usize;
-    let mut video = match &args.output {
-        Some(path) => Some(Video::create(path, engine.width, engine.height, estimate)?),
+    let mut film = match &args.output {
+        Some(path) => Some((Film::create(&super::part_of(path), args.size.0, args.size.1, estimate, args.background)?, path)),
         None => None,
     };
-    let mut keypoints = args.keypoints.as_ref().map(|p| keypoint_file(p, &engine)).transpose()?;
+    let mut keypoints = args.keypoints.as_ref().map(|p| keypoint_file(p, args.size)).transpose()?;
+    let mut encode_times = Vec::new();
     let mut poses: Vec<Pose> = Vec::new();
     let mut report = Report::default();
-    let progress = bar(expected);
+    let progress = super::progress_bar(estimate as u64 - u64::from(FRAME_RATE) , "rendering");
     let start = Instant::now();
     let (mut listen, mut model) = (Vec::new(), Vec::new());
     let mut more = true;
@@ -199,10 +128,13 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<()> {
             pipeline.push_audio(&model[used..used + TICK_SAMPLES as usize]);
             let n = used / TICK_SAMPLES as usize;
             used += TICK_SAMPLES as usize;
-            let frame = if video.is_some() { pipeline.next_frame() } else { pipeline.skip_frame() };
+            let frame = if film.is_some() { pipeline.next_frame()? } else { pipeline.skip_frame()? };
             let Some(frame) = frame else { bail!("the pipeline gave no frame for a frame's sound; please report this") };
-            if let Some(video) = &mut video {
-                video.add(&frame, args.background, &listen[n * LISTEN_PER_FRAME..(n + 1) * LISTEN_PER_FRAME])?;
+            if let Some((film, _)) = &mut film {
+                let start = Instant::now();
+                film.frame(frame.rgba, frame.width, frame.height)?;
+                encode_times.push(start.elapsed().as_secs_f64() * 1e3);
+                film.sound(&listen[n * LISTEN_PER_FRAME..(n + 1) * LISTEN_PER_FRAME])?;
             }
             if let Some(file) = &mut keypoints {
                 let t = report.frames as f64 / f64::from(FRAME_RATE);
@@ -232,10 +164,11 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<()> {
     if let Some(path) = &args.bvh {
         super::write_whole(path, bvh::write(&poses, FRAME_RATE as f32).as_bytes())?;
     }
-    let drew = video.is_some();
-    if let (Some(mut video), Some(path)) = (video, &args.output) {
-        report.times.insert("encode", std::mem::take(&mut video.encode_times));
-        video.finish(path)?;
+    let drew = film.is_some();
+    if let Some((film, path)) = film {
+        report.times.insert("encode", encode_times);
+        film.finish()?;
+        std::fs::rename(super::part_of(path), path).with_context(|| format!("{} cannot be written", path.display()))?;
     }
     let summary = report.json(&engine, elapsed, drew)?;
     if args.json {
@@ -251,9 +184,9 @@ fn round(x: f32) -> f64 {
     (f64::from(x) * 1e3).round() / 1e3
 }
 
-fn keypoint_file(path: &std::path::Path, engine: &Engine) -> anyhow::Result<BufWriter<File>> {
+fn keypoint_file(path: &std::path::Path, (width, height): (u32, u32)) -> anyhow::Result<BufWriter<File>> {
     let mut file = BufWriter::new(File::create(path).with_context(|| format!("{} cannot be written", path.display()))?);
     let names: Vec<_> = SKELETON.keypoints.iter().map(|k| k.name.as_str()).collect();
-    writeln!(file, "{}", json!({ "names": names, "width": engine.width, "height": engine.height, "fps": FRAME_RATE }))?;
+    writeln!(file, "{}", json!({ "names": names, "width": width, "height": height, "fps": FRAME_RATE }))?;
     Ok(file)
 }

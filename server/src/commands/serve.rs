@@ -1,135 +1,190 @@
-//! `odori serve` and `odori demo`.
+//! `odori serve` and `odori demo`: opens the doors, says where, and closes them in order.
 
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use odori_engine::audio::{PcmFormat, PcmParser};
+use odori_engine::audio::{Downmix, Intake, PcmFormat, PcmParser};
+use tokio::net::TcpListener;
 
 use crate::cli::ServeArgs;
-use crate::engine::Engine;
-use crate::http::{App, serve};
-use crate::intake::LiveSound;
-use crate::library::Library;
-use crate::rtc::RtcSettings;
-use crate::session::Sessions;
+use crate::http::{App, Guard, router};
+use crate::live::Engine;
+use crate::rtc::RtcNet;
+use crate::rtc::ports::PortPool;
+use crate::session::queue::SoundQueue;
+use crate::session::registry::Sessions;
+use crate::session::sound::LIVE_ROOM;
+use crate::session::{Shared, SourceChoice, secret_id};
 
-fn read_files(paths: &[std::path::PathBuf], limit: usize) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
-    paths
-        .iter()
-        .map(|path| {
-            let shown = path.display().to_string();
-            let size = std::fs::metadata(path).with_context(|| format!("{shown} cannot be opened"))?.len();
-            if size > limit as u64 {
-                bail!("{shown} is {} MB; at most {} MB are read", size >> 20, limit >> 20);
-            }
-            let bytes = std::fs::read(path).with_context(|| format!("{shown} cannot be read"))?;
-            let name = path.file_stem().unwrap_or(Path::new("unnamed").as_os_str()).to_string_lossy().into_owned();
-            Ok((name, bytes))
-        })
-        .collect()
+/// A server that listens and is not yet being served.
+pub struct Server {
+    pub listener: TcpListener,
+    pub address: SocketAddr,
+    pub sessions: Arc<Sessions>,
+    pub guard: Arc<Guard>,
 }
 
-/// Reads raw sound from standard input on a thread of its own until it ends.
-fn listen_to_stdin(format: PcmFormat) -> anyhow::Result<Arc<LiveSound>> {
-    let sound = Arc::new(LiveSound::new(format.rate_hz, format.channels)?);
-    let sink = Arc::clone(&sound);
-    std::thread::Builder::new().name("odori-stdin".into()).spawn(move || {
-        let mut parser = PcmParser::new(format);
-        let mut bytes = vec![0; 16 * 1024];
-        let mut samples = Vec::new();
-        let mut stdin = std::io::stdin().lock();
-        loop {
-            match stdin.read(&mut bytes) {
-                Ok(0) => return tracing::info!("standard input ended; the dancer hears silence"),
-                Ok(n) => {
-                    samples.clear();
-                    parser.push(&bytes[..n], &mut samples);
-                    sink.push(&samples);
-                }
-                Err(e) => return tracing::error!(error = %e, "standard input broke"),
-            }
-        }
-    })?;
-    Ok(sound)
-}
-
-fn open_browser(url: &str) {
-    for opener in ["xdg-open", "open"] {
-        let started = std::process::Command::new(opener)
-            .arg(url)
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn();
-        if started.is_ok() {
-            return;
-        }
-    }
-}
-
-async fn stopped() {
-    let ctrl_c = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! {
-            _ = ctrl_c => {}
-            _ = terminate.recv() => {}
-        }
-        return;
-    }
-    let _ = ctrl_c.await;
-}
-
+/// Opens the port and makes everything that serves it.
+///
 /// # Errors
-/// If the port is taken, a file cannot be read, or the engine cannot be set up.
-pub fn run(args: &ServeArgs, open: bool) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(run_async(args, open))
-}
-
-async fn run_async(args: &ServeArgs, open: bool) -> anyhow::Result<()> {
-    let address = SocketAddr::new(args.bind, args.port);
-    // First of all: a busy port should not cost the time of reading models.
-    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| match args.port {
-        0 => format!("cannot listen on {address}"),
-        port => format!("cannot listen on {address}: another program (perhaps another odori) may use port {port}; choose one with --port"),
+/// If the port is taken or standard input cannot be read.
+pub async fn open(engine: Arc<Engine>, args: &ServeArgs) -> anyhow::Result<Server> {
+    let listener = TcpListener::bind((args.bind, args.port)).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            anyhow::anyhow!("port {} is in use: another odori, or another program, listens there. End it, or choose another with --port (0 takes a free one)", args.port)
+        }
+        std::io::ErrorKind::PermissionDenied => anyhow::anyhow!("not allowed to listen on port {}: choose one above 1023 with --port", args.port),
+        std::io::ErrorKind::AddrNotAvailable => anyhow::anyhow!("{} is not an address of this machine: see --bind", args.bind),
+        _ => anyhow::Error::from(error).context("cannot listen"),
     })?;
     let address = listener.local_addr()?;
-    let token = match (&args.token, args.bind.is_loopback()) {
-        (Some(token), _) if token.len() < 16 => bail!("the token is too short: use 16 characters or more"),
-        (Some(token), _) => Some(token.clone()),
-        (None, true) => None,
-        (None, false) => Some(crate::session::name()),
+    let stdin = match args.stdin_pcm {
+        Some(format) => Some(read_stdin(format)?),
+        None => None,
     };
-    let engine = Arc::new(Engine::open(&args.engine.options())?);
-    tracing::info!(compute = engine.backend_name(), reason = %engine.reason, draw = %engine.drawer_description()?, "engine ready");
-    let avatars = read_files(&args.avatar, crate::library::MAX_AVATAR_BYTES)?;
-    let songs = read_files(&args.song, crate::library::MAX_SONG_BYTES)?;
-    let library = Arc::new(Library::open(avatars, songs)?);
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let max = args.max_sessions.unwrap_or((cores / 2).max(1)).clamp(1, 64);
-    let stdin = args.stdin_pcm.map(listen_to_stdin).transpose()?;
-    let rtc = RtcSettings { ip: args.bind, udp_ports: args.udp_ports.clone() };
-    let sessions = Sessions::new(engine, library, rtc, max, stdin);
-    let app = Arc::new(App { sessions, token: token.clone(), bound: args.bind, allowed_origins: args.allow_origin.clone() });
-    let shown = if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
-    let url = match &token {
-        Some(token) => format!("http://{shown}/?token={token}"),
-        None => format!("http://{shown}/"),
+    let token = match &args.token {
+        Some(token) if token.len() < 8 => bail!("the token must have at least 8 characters"),
+        Some(token) if !token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b)) => {
+            bail!("the token may have letters, digits and - _ . ~ only: it also travels in links")
+        }
+        Some(token) => Some(token.clone()),
+        None if !args.bind.is_loopback() => Some(secret_id()),
+        None => None,
     };
-    println!("Odori is ready: {url}");
-    println!("Press Ctrl-C to stop.");
-    if open && !args.no_open {
-        open_browser(&url);
+    let guard = Guard { token, loopback_only: args.bind.is_loopback(), origins: args.allow_origins.clone() };
+    let shared = Shared {
+        engine,
+        net: RtcNet {
+            ip: args.media_bind.unwrap_or(args.bind),
+            ports: PortPool::new(args.udp_ports.clone()),
+            ice_tcp: args.ice_tcp,
+            ice_servers: args.ice_servers.clone(),
+        },
+        max_bitrate_bps: args.max_bitrate * 1000,
+        max_viewers: args.max_viewers,
+        stdin,
+    };
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let sessions = Sessions::new(shared, args.max_sessions.unwrap_or(cores / 2).max(1));
+    Ok(Server { listener, address, sessions, guard: Arc::new(guard) })
+}
+
+impl Server {
+    /// Where a browser finds it.
+    pub fn url(&self) -> String {
+        let host = match self.address.ip() {
+            ip if ip.is_unspecified() => "localhost".to_owned(),
+            ip if ip.is_ipv6() => format!("[{ip}]"),
+            ip => ip.to_string(),
+        };
+        let token = self.guard.token.as_ref().map(|t| format!("/?token={t}")).unwrap_or_default();
+        format!("http://{host}:{}{token}", self.address.port())
     }
-    let server = tokio::spawn(serve(listener, app, stopped()));
-    stopped().await;
-    // Event streams never end by themselves: give requests a moment, then go.
-    match tokio::time::timeout(std::time::Duration::from_millis(700), server).await {
-        Ok(result) => Ok(result??),
-        Err(_) => Ok(()),
+
+    /// Serves until `end`, then closes all sessions.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn serve(self, end: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+        let app = App { sessions: self.sessions.clone(), guard: self.guard };
+        let tidy = tokio::spawn(self.sessions.clone().keep_tidy());
+        let sessions = self.sessions.clone();
+        // Sessions close first: event streams end with them, and open requests do not hold the server up.
+        let ending = async move {
+            end.await;
+            sessions.close().await;
+        };
+        axum::serve(self.listener, router(app)).with_graceful_shutdown(ending).await.context("the server failed")?;
+        tidy.abort();
+        self.sessions.close().await;
+        Ok(())
     }
+}
+
+/// The whole command.
+///
+/// # Errors
+/// If it cannot serve; the message says what to do.
+pub async fn run(engine: Arc<Engine>, args: &ServeArgs, open_browser: bool) -> anyhow::Result<()> {
+    let server = open(engine, args).await?;
+    let url = server.url();
+    eprintln!("The studio is at {url}");
+    if args.stdin_pcm.is_some() {
+        let session = server.sessions.make(true)?;
+        session.choose(SourceChoice::Stdin {})?;
+        server.sessions.start(&session).await?;
+        let token = server.guard.token.as_ref().map(|t| format!("?token={t}")).unwrap_or_default();
+        eprintln!("Standard input dances at http://{}/overlay/{}{token}", server.address, session.id);
+    }
+    if open_browser {
+        browse(&url);
+    }
+    server.serve(shutdown()).await
+}
+
+/// Ctrl-C, or being told to end.
+async fn shutdown() {
+    let interrupt = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! { () = interrupt => {}, () = terminate => {} }
+}
+
+/// Opens a browser if there is one; the address was printed in any case.
+fn browse(url: &str) {
+    let opener = if cfg!(target_os = "macos") { "open" } else if cfg!(windows) { "explorer" } else { "xdg-open" };
+    let quiet = std::process::Stdio::null;
+    let _ = std::process::Command::new(opener).arg(url).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
+}
+
+/// Reads standard input on a thread of its own, no faster than it is played.
+fn read_stdin(format: PcmFormat) -> anyhow::Result<Arc<SoundQueue>> {
+    let queue = Arc::new(SoundQueue::new(LIVE_ROOM));
+    let mut intake = Intake::new(format.rate_hz, Downmix::from_count(format.channels)?)?;
+    let into = queue.clone();
+    std::thread::Builder::new().name("stdin".into()).spawn(move || {
+        let mut parser = PcmParser::new(format);
+        let (mut bytes, mut samples, mut listen, mut model) = (vec![0; 8192], Vec::new(), Vec::new(), Vec::new());
+        let mut input = std::io::stdin().lock();
+        loop {
+            match input.read(&mut bytes) {
+                Ok(0) => break,
+                Ok(n) => {
+                    samples.clear();
+                    listen.clear();
+                    model.clear();
+                    parser.push(&bytes[..n], &mut samples);
+                    intake.push(&samples, &mut listen, &mut model);
+                    // In pieces that fit under the limit at which live sound is trimmed: a pipe is patient.
+                    for piece in listen.chunks(960) {
+                        if !into.push_waiting_below(piece, LIVE_ROOM / 4) {
+                            return;
+                        }
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "standard input could not be read further");
+                    break;
+                }
+            }
+        }
+        if let Err(error) = parser.finish() {
+            tracing::warn!(%error, "standard input ended oddly");
+        }
+    })?;
+    Ok(queue)
 }

@@ -35,7 +35,11 @@ impl H264Encoder {
             .sps_pps_strategy(SpsPpsStrategy::ConstantId)
             .num_threads(1)
             .vui(VuiConfig::bt709());
-        Ok(Self { encoder: Encoder::with_api_config(OpenH264API::from_source(), config)?, bitrate_bps, fresh: true })
+        let mut encoder = Encoder::with_api_config(OpenH264API::from_source(), config)?;
+        let mut quiet: i32 = openh264_sys2::WELS_LOG_QUIET;
+        // SAFETY: this option is allowed before initialisation and reads one int, which lives over the call.
+        unsafe { encoder.raw_api().set_option(openh264_sys2::ENCODER_OPTION_TRACE_LEVEL, (&raw mut quiet).cast()) };
+        Ok(Self { encoder, bitrate_bps, fresh: true })
     }
 
     /// Appends one Annex B access unit to `out`; says whether it is a keyframe. SPS and PPS precede every keyframe.

@@ -1,6 +1,6 @@
 // The studio: one session, its avatar and music, what is seen of it, and what it costs.
 
-import { Api, type Session, type Status } from "../lib/api";
+import { Api, ApiError, type Session, type Status } from "../lib/api";
 import { fillChoices, fileDrop } from "../lib/choices";
 import { publish, watch, type Peer } from "../lib/peer";
 import { drawWaterfall } from "./waterfall";
@@ -14,6 +14,8 @@ const unmute = element<HTMLButtonElement>("unmute");
 const dots = [...document.querySelectorAll<HTMLElement>(".dot")];
 
 type Source = { kind: "song"; id: string } | { kind: "upload"; name: string } | { kind: "microphone" } | { kind: "tab" };
+
+const SESSION_KEY = "odori-session";
 
 const api = new Api(new URLSearchParams(location.search).get("token"));
 let session: Session | null = null;
@@ -100,11 +102,11 @@ async function start(): Promise<void> {
   const joined = watch(api.whep(id), api.token, show);
   // The viewer hears a live source already: the preview stays silent then, or it would echo.
   video.muted = source.kind === "microphone" || source.kind === "tab";
-  viewer = await joined;
+  // Both at once: the picture is on its way while the connection is made.
+  [viewer] = await Promise.all([joined, api.start(id)]);
   viewer.pc.addEventListener("connectionstatechange", () => {
     if (viewer && live && viewer.pc.connectionState === "failed") void act(reconnect);
   });
-  await api.start(id);
   live = true;
   say("Live", "live");
 }
@@ -157,7 +159,7 @@ function status(s: Status): void {
     `${s.viewers} ${s.viewers === 1 ? "viewer" : "viewers"}`,
   ].join(" · ");
   if (s.error) fault(s.error);
-  if (live && s.state === "ended") void act(stop);
+  if (live && (s.state === "ended" || s.state === "failed")) void act(stop);
 }
 
 async function change(fields: Parameters<Api["change"]>[1]): Promise<void> {
@@ -209,9 +211,24 @@ function fillSources(songs: { id: string; title: string; seconds: number }[], up
 
 const clock = (seconds: number) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 
+/** The session of this browser, if the server still has it: the overlay's link then stays good. */
+async function ownSession(): Promise<Session> {
+  const known = localStorage.getItem(SESSION_KEY);
+  if (known) {
+    try {
+      return await api.session(known);
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 404) throw error;
+    }
+  }
+  const made = await api.create();
+  localStorage.setItem(SESSION_KEY, made.id);
+  return made;
+}
+
 async function open(): Promise<void> {
   const songs = await api.songs();
-  session = await api.create();
+  session = await ownSession();
   fillSources(songs);
   await fillAvatars(session.avatar);
   const { settings } = session;
@@ -219,7 +236,7 @@ async function open(): Promise<void> {
   const seed = element<HTMLInputElement>("seed");
   const background = element<HTMLInputElement>("background");
   const style = element<HTMLSelectElement>("style");
-  style.replaceChildren(...session.styles.map((name, i) => new Option(name, String(i), false, i === settings.style)));
+  style.replaceChildren(...session.styles.map((name, i) => new Option(name[0]!.toUpperCase() + name.slice(1), String(i), false, i === settings.style)));
   energy.value = String(settings.energy);
   seed.value = String(settings.seed);
   background.value = settings.background;
@@ -259,6 +276,12 @@ async function open(): Promise<void> {
   api.events(session.id, status, (connected) => {
     if (!connected) say("The engine does not answer. Trying again…", "error");
     else say(live ? "Live" : "Ready", live ? "live" : "");
+  }, () => {
+    localStorage.removeItem(SESSION_KEY);
+    session = null;
+    live = false;
+    refresh();
+    say("The session has ended. Reload the page for a new one.", "error");
   });
   say("Ready");
 }
@@ -282,7 +305,6 @@ element("copy").addEventListener("click", async () => {
 window.addEventListener("pagehide", () => {
   void viewer?.close();
   void sender?.peer.close();
-  if (session) api.close(session.id);
 });
 
 void act(open).then(() => {

@@ -1,0 +1,104 @@
+//! The avatars and the song that come with the binary, and reading those that do not.
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use odori_engine::avatar::{Avatar, Sidecar, import_encoded};
+
+use crate::live::{AvatarEntry, SongEntry};
+
+pub const SONG: &[u8] = include_bytes!("../../assets/song/odori-groove.ogg");
+const KANA: (&[u8], &[u8]) = (include_bytes!("../../assets/avatars/kana.png"), include_bytes!("../../assets/avatars/kana.json"));
+const BIP: (&[u8], &[u8]) = (include_bytes!("../../assets/avatars/bip.png"), include_bytes!("../../assets/avatars/bip.json"));
+
+/// What a picture or avatar file may weigh.
+pub const MAX_AVATAR_BYTES: usize = 64 << 20;
+/// What a song may weigh.
+const MAX_SONG_BYTES: u64 = 200 << 20;
+const THUMBNAIL_PIXELS: usize = 512;
+
+fn import((picture, sidecar): (&[u8], &[u8])) -> anyhow::Result<Avatar> {
+    Ok(import_encoded(picture, Some(&Sidecar::parse(sidecar)?))?.0)
+}
+
+/// The default avatar.
+///
+/// # Errors
+/// Never, unless the built-in files are broken.
+pub fn avatar() -> anyhow::Result<Avatar> {
+    import(KANA)
+}
+
+/// An avatar from a picture or an `.odori` file.
+///
+/// # Errors
+/// What is wrong with it and what to do.
+pub fn read_avatar(bytes: &[u8]) -> anyhow::Result<Avatar> {
+    if bytes.len() > MAX_AVATAR_BYTES {
+        bail!("it is {} MB; at most {} MB are read", bytes.len() >> 20, MAX_AVATAR_BYTES >> 20);
+    }
+    let picture = [&b"\x89PNG"[..], b"\xff\xd8\xff", b"RIFF"].iter().any(|magic| bytes.starts_with(magic));
+    if picture { Ok(import_encoded(bytes, None)?.0) } else { Ok(Avatar::from_bytes(bytes)?) }
+}
+
+/// What sessions choose from.
+///
+/// # Errors
+/// If the avatar cannot be written.
+pub fn entry(id: &str, name: &str, avatar: &Avatar) -> anyhow::Result<AvatarEntry> {
+    Ok(AvatarEntry {
+        id: id.to_owned(),
+        name: name.chars().take(60).collect(),
+        picture: avatar.thumbnail_png(THUMBNAIL_PIXELS)?.into(),
+        file: avatar.to_bytes()?.into(),
+    })
+}
+
+/// An id made of a file's name: lower case letters and digits.
+pub fn id_of(name: &str) -> String {
+    let id: String = name.to_lowercase().chars().filter(char::is_ascii_alphanumeric).take(24).collect();
+    if id.is_empty() { "avatar".into() } else { id }
+}
+
+/// The built-in avatars, after those of the command line.
+///
+/// # Errors
+/// Names the file that cannot be used.
+pub fn avatars(files: &[std::path::PathBuf]) -> anyhow::Result<Vec<AvatarEntry>> {
+    let mut list = Vec::new();
+    for path in files {
+        let shown = path.display().to_string();
+        let bytes = std::fs::read(path).with_context(|| format!("{shown} cannot be read"))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let avatar = read_avatar(&bytes).with_context(|| shown)?;
+        list.push(entry(&id_of(&name), &name, &avatar)?);
+    }
+    list.push(entry("kana", "Kana", &import(KANA)?)?);
+    list.push(entry("bip", "Bip", &import(BIP)?)?);
+    Ok(list)
+}
+
+/// The built-in song, after those of the command line; each is opened to see that it can be read.
+///
+/// # Errors
+/// Names the file that cannot be used.
+pub fn songs(files: &[std::path::PathBuf]) -> anyhow::Result<Vec<SongEntry>> {
+    let mut list = Vec::new();
+    for path in files {
+        let shown = path.display().to_string();
+        let size = std::fs::metadata(path).with_context(|| format!("{shown} cannot be opened"))?.len();
+        if size > MAX_SONG_BYTES {
+            bail!("{shown} is {} MB; at most {} MB are read", size >> 20, MAX_SONG_BYTES >> 20);
+        }
+        let bytes = Bytes::from(std::fs::read(path).with_context(|| format!("{shown} cannot be read"))?);
+        let title = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        list.push(song(&id_of(&title), &title, bytes).with_context(|| shown)?);
+    }
+    list.push(song("odori-groove", "Odori groove", Bytes::from_static(SONG))?);
+    Ok(list)
+}
+
+fn song(id: &str, title: &str, file: Bytes) -> anyhow::Result<SongEntry> {
+    let reader = odori_engine::audio::SongReader::new(Box::new(std::io::Cursor::new(file.clone())), title, Default::default())?;
+    let seconds = reader.decoder().stated_duration_s().unwrap_or(0.0);
+    Ok(SongEntry { id: id.to_owned(), title: title.to_owned(), seconds, file })
+}

@@ -1,0 +1,152 @@
+// The server's JSON interface; server/API.md describes it.
+
+import { explain } from "./peer";
+
+export interface Settings {
+  background: string;
+  seed: number;
+  style: number;
+  energy: number;
+}
+
+export type SourceInfo =
+  | { kind: "song"; id: string; loop: boolean }
+  | { kind: "upload"; name: string; loop: boolean; seconds: number }
+  | { kind: "live" }
+  | { kind: "stdin" };
+
+export interface Session {
+  id: string;
+  state: string;
+  avatar: string;
+  source: SourceInfo;
+  settings: Settings;
+  styles: string[];
+  overlay: string;
+}
+
+export interface Percentiles {
+  p50_ms: number;
+  p95_ms: number;
+}
+
+export interface Status {
+  state: "idle" | "starting" | "live" | "ended" | "failed";
+  error: string | null;
+  level_db: number;
+  beat: { bpm: number; beat_phase: number; bar_phase: number; confidence: number };
+  total: Percentiles;
+  stages: (Percentiles & { name: string })[];
+  rung: string;
+  fps: number;
+  late_frames: number;
+  viewers: number;
+}
+
+export interface Avatar {
+  id: string;
+  name: string;
+  image: string;
+}
+
+export interface Song {
+  id: string;
+  title: string;
+  seconds: number;
+}
+
+/** What the server refused, in its own words. */
+export class ApiError extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+  ) {
+    super(message);
+  }
+}
+
+export class Api {
+  constructor(readonly token: string | null) {}
+
+  private async ask<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const headers: Record<string, string> = {};
+    if (this.token) headers.authorization = `Bearer ${this.token}`;
+    const form = body instanceof FormData;
+    if (body !== undefined && !form) headers["content-type"] = "application/json";
+    const response = await fetch(path, { method, headers, body: form ? body : body === undefined ? undefined : JSON.stringify(body) });
+    if (!response.ok) throw new ApiError(await explain(response), response.status);
+    return (response.status === 204 ? undefined : await response.json()) as T;
+  }
+
+  /** With the token, for where headers cannot be set. */
+  private withToken(path: string): string {
+    if (!this.token) return path;
+    return `${path}${path.includes("?") ? "&" : "?"}token=${encodeURIComponent(this.token)}`;
+  }
+
+  async avatars(): Promise<Avatar[]> {
+    const list = await this.ask<Avatar[]>("GET", "/api/avatars");
+    return list.map((a) => ({ ...a, image: this.withToken(a.image) }));
+  }
+
+  songs(): Promise<Song[]> {
+    return this.ask("GET", "/api/songs");
+  }
+
+  create(): Promise<Session> {
+    return this.ask("POST", "/api/sessions", {});
+  }
+
+  session(id: string): Promise<Session> {
+    return this.ask("GET", `/api/sessions/${id}`);
+  }
+
+  change(id: string, fields: Partial<Settings> & { avatar?: string }): Promise<Session> {
+    return this.ask("PATCH", `/api/sessions/${id}`, fields);
+  }
+
+  setSource(id: string, source: { kind: "song"; id: string; loop: boolean } | { kind: "live" }): Promise<Session> {
+    return this.ask("PUT", `/api/sessions/${id}/source`, source);
+  }
+
+  uploadSong(id: string, file: File, loop: boolean): Promise<Session> {
+    const form = new FormData();
+    form.append("file", file);
+    return this.ask("POST", `/api/sessions/${id}/source?loop=${loop}`, form);
+  }
+
+  async uploadAvatar(file: File): Promise<Avatar> {
+    const form = new FormData();
+    form.append("file", file);
+    return this.ask("POST", "/api/avatars", form);
+  }
+
+  start(id: string): Promise<Session> {
+    return this.ask("POST", `/api/sessions/${id}/start`);
+  }
+
+  stop(id: string): Promise<Session> {
+    return this.ask("POST", `/api/sessions/${id}/stop`);
+  }
+
+  whep(id: string): string {
+    return `/whep/${id}`;
+  }
+
+  whip(id: string): string {
+    return `/whip/${id}`;
+  }
+
+  /** Status a dozen times a second; the browser reconnects by itself. `onClosed`: the session is gone. */
+  events(id: string, onStatus: (status: Status) => void, onLink: (connected: boolean) => void, onClosed: () => void): () => void {
+    const stream = new EventSource(this.withToken(`/api/sessions/${id}/events`));
+    stream.addEventListener("open", () => onLink(true));
+    stream.addEventListener("error", () => onLink(false));
+    stream.addEventListener("closed", () => {
+      stream.close();
+      onClosed();
+    });
+    stream.addEventListener("message", (event) => onStatus(JSON.parse(event.data as string) as Status));
+    return () => stream.close();
+  }
+}
