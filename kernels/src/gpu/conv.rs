@@ -24,6 +24,7 @@ pub fn pack(w: &[f32], c_out: usize, c_in: usize, taps: usize) -> Vec<f32> {
 
 /// One unit per four channels of `pixels` outputs of a row, channels fastest.
 #[cube(launch_unchecked)]
+#[allow(clippy::manual_div_ceil, reason = "u32::div_ceil is no device function")]
 #[expect(clippy::too_many_arguments, reason = "buffers and the shape, as the device wants them")]
 pub fn conv(
     x: &[f32],

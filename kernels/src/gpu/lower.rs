@@ -133,7 +133,6 @@ impl Lower<'_> {
     }
 
     /// `outer` times `inner` runs of `len`; steps and offsets in elements.
-    #[expect(clippy::too_many_arguments, reason = "two nested strides for each side")]
     fn moves(&mut self, x: Buf, y: Buf, at: [usize; 2], outer: [usize; 3], inner: [usize; 3], len: usize) {
         let (x, y) = (self.buf(x), self.buf(y));
         self.launch(outer[0] * inner[0] * len, move |client, count, dim, _| {

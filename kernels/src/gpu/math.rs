@@ -30,7 +30,7 @@ pub fn activate(x: f32, #[comptime] act: u32) -> f32 {
     }
     if comptime!(act == 2) {
         // 0.5 (1 + tanh u) = sigmoid(2u)
-        y = x * sigmoid(1.595_769_1f32 * (x + 0.044_715f32 * x * x * x));
+        y = x * sigmoid(1.595_769f32 * (x + 0.044_715f32 * x * x * x));
     }
     if comptime!(act == 3) {
         y = sigmoid(x);
