@@ -56,11 +56,12 @@ impl Grid {
         (x >= 0.0 && y >= 0.0 && x < self.w as f32 && y < self.h as f32).then(|| y as usize * self.w + x as usize)
     }
 
-    /// Labels spread from `sources` (pixel, label, start distance in fifths of a pixel) through `pass`.
-    fn spread(&self, sources: &[(usize, u8, u32)], pass: impl Fn(usize) -> bool) -> Vec<u8> {
+    /// Labels spread from `sources` (pixel, label, start distance in fifths of a pixel); `extra(i, j)` is what a
+    /// step costs beyond its length (under 120), `None` where there is no way.
+    fn spread(&self, sources: &[(usize, u8, u32)], extra: impl Fn(usize, usize) -> Option<u32>) -> Vec<u8> {
         let mut dist = vec![u32::MAX; self.w * self.h];
         let mut label = vec![NONE; self.w * self.h];
-        let mut buckets: Vec<Vec<u32>> = vec![Vec::new(); 16];
+        let mut buckets: Vec<Vec<u32>> = vec![Vec::new(); 128];
         let mut waiting = 0usize;
         let mut late: Vec<(usize, u8, u32)> = sources.to_vec();
         late.sort_by_key(|s| std::cmp::Reverse(s.2));
@@ -71,7 +72,7 @@ impl Grid {
                 if d < dist[i] {
                     dist[i] = d;
                     label[i] = l;
-                    buckets[(now % 16) as usize].push(i as u32);
+                    buckets[(now % 128) as usize].push(i as u32);
                     waiting += 1;
                 }
             }
@@ -82,7 +83,7 @@ impl Grid {
                 }
                 continue;
             }
-            let mut list = std::mem::take(&mut buckets[(now % 16) as usize]);
+            let mut list = std::mem::take(&mut buckets[(now % 128) as usize]);
             waiting -= list.len();
             for i in list.drain(..) {
                 let i = i as usize;
@@ -96,16 +97,17 @@ impl Grid {
                         continue;
                     }
                     let j = v as usize * self.w + u as usize;
-                    let d = dist[i] + cost;
-                    if pass(j) && d < dist[j] {
+                    let Some(more) = extra(i, j) else { continue };
+                    let d = dist[i] + cost + more;
+                    if d < dist[j] {
                         dist[j] = d;
                         label[j] = label[i];
-                        buckets[(d % 16) as usize].push(j as u32);
+                        buckets[(d % 128) as usize].push(j as u32);
                         waiting += 1;
                     }
                 }
             }
-            buckets[(now % 16) as usize] = list;
+            buckets[(now % 128) as usize] = list;
             now += 1;
         }
         label
@@ -168,10 +170,18 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segment
 
     // Where each part surely is.
     let mut sources = Vec::new();
-    let torso_down = |s: usize| rig.shoulders[s].lerp(rig.neck, 0.3);
-    for i in 0..=24 {
-        let t = i as f32 / 24.0;
-        let side = |s: usize| torso_down(s).lerp(rig.hips[s].lerp(rig.pelvis, 0.25), t);
+    // The trunk's flanks: from inside the shoulders down to the hips, at least four fifths as wide.
+    let flank = |s: usize, t: f32| {
+        let top = rig.shoulders[s].lerp(rig.neck, 0.26);
+        let chest = 0.82 * (rig.shoulders[s].x - rig.neck.x);
+        let hip = 0.85 * (rig.hips[s].x - rig.pelvis.x);
+        let out = if hip.abs() > chest.abs() { hip } else { chest };
+        let low = Vec2::new(rig.pelvis.x + out, rig.hips[s].y.min(rig.pelvis.y));
+        top.lerp(low, t)
+    };
+    for i in 0..=48 {
+        let t = i as f32 / 48.0;
+        let side = |s: usize| flank(s, t);
         line(&g, side(0), side(1), TORSO as u8, &mut sources);
     }
     let head_middle = rig.skull.lerp(rig.head_top, 0.5);
@@ -199,7 +209,12 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segment
             }
         }
     }
-    let mut label = g.spread(&sources, |j| g.inside[j]);
+        // Outlines and colour edges are where parts meet: crossing one costs as much as a walk around it.
+    let edge = |i: usize, j: usize| {
+        let (a, b) = (&figure.rgba[i * 4..i * 4 + 4], &figure.rgba[j * 4..j * 4 + 4]);
+        a.iter().zip(b).map(|(x, y)| x.abs_diff(*y) as u32).max().unwrap_or(0) / 4
+    };
+    let mut label = g.spread(&sources, |i, j| g.inside[j].then(|| edge(i, j)));
     if let Some(hem) = hem {
         let legs = [leg(0) as u8, leg(1) as u8];
         for i in 0..w * h {
@@ -215,7 +230,7 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segment
     // Loose pieces (a hat in the air) go with what is nearest across the gap.
     if (0..w * h).any(|i| g.inside[i] && label[i] == NONE) {
         let seeds: Vec<_> = (0..w * h).filter(|&i| label[i] != NONE).map(|i| (i, label[i], 0)).collect();
-        let over = g.spread(&seeds, |_| true);
+        let over = g.spread(&seeds, |_, _| Some(0));
         for i in 0..w * h {
             if g.inside[i] && label[i] == NONE {
                 label[i] = over[i];
@@ -277,16 +292,22 @@ fn disc(p: Vec2, centre: Vec2, radius: f32) -> f32 {
 
 /// How far a part reaches under or over its neighbours at this place: 0 not at all, 1 fully.
 fn lap(rig: &Rig, seg: &Segmentation, part: usize, p: Vec2) -> f32 {
-    let wide = if part == TORSO { 1.1 } else { 1.35 };
+    let wide = if part == TORSO { 0.8 } else { 1.3 };
     let shoulder = |s: usize| disc(p, rig.shoulders[s], wide * seg.arm_radius[s]);
-    let hip = |s: usize| disc(p, rig.hips[s], 1.25 * seg.leg_radius[s]);
+    let hip = |s: usize| disc(p, rig.hips[s], if part == TORSO { 1.1 } else { 1.3 } * seg.leg_radius[s]);
     match part {
         TORSO => {
             let neck = disc(p, rig.neck, 1.4 * seg.neck_radius);
             shoulder(0).max(shoulder(1)).max(hip(0)).max(hip(1)).max(neck)
         }
         HEAD => disc(p, rig.neck.lerp(rig.skull, 0.3), 1.2 * seg.neck_radius),
-        2 | 3 => shoulder(part - 2),
+        2 | 3 => {
+            // Not up the neck: collar and hair there are no part of a sleeve.
+            let s = part - 2;
+            let to_neck = rig.neck - rig.shoulders[s];
+            let inward = (p - rig.shoulders[s]).dot(to_neck) / to_neck.length_squared().max(1.0);
+            if inward > 0.35 { 0.0 } else { shoulder(s) }
+        }
         _ => hip(part - 4),
     }
 }
