@@ -189,10 +189,14 @@ fn head_skin(rig: &Rig, seg: &Segmentation, p: Vec2) -> Skin {
     // Hair: what hangs beside or below the skull, away from the face.
     let below = (p - rig.hair[0].lerp(rig.hair[1], 0.5)).dot(-axis);
     let outside = smooth((across - 0.34 * size) / (0.2 * size));
-    let hang = smooth(below / (0.55 * size)) * outside;
+    let mut hang = smooth(below / (0.55 * size)) * outside;
+    let mut side = (p.x < middle.x) as usize;
+    if let Some(loose) = seg.loose.iter().find(|l| l.contains(p)) {
+        hang = smooth(loose.freedom(p));
+        side = (loose.anchor.x < middle.x) as usize;
+    }
     let mut pivot = pivot;
     if hang > 0.0 {
-        let side = (p.x < middle.x) as usize;
         weights.iter_mut().for_each(|w| w.1 *= 1.0 - hang);
         weights.push((bone::hair(side), hang));
         pivot = rig.hair[side];

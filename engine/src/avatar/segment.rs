@@ -42,6 +42,39 @@ pub(crate) struct Segmentation {
     pub pictures: Vec<PartPicture>,
     /// Row where a skirt ends.
     pub hem: Option<f32>,
+    pub loose: Vec<Loose>,
+}
+
+/// What the sidecar says beyond joints, in figure coordinates.
+#[derive(Default)]
+pub(crate) struct Hints {
+    pub skirt: Option<bool>,
+    pub loose: Vec<Loose>,
+}
+
+/// A region that hangs from the head by its anchor.
+pub(crate) struct Loose {
+    pub anchor: Vec2,
+    pub polygon: Vec<Vec2>,
+}
+
+impl Loose {
+    pub fn contains(&self, p: Vec2) -> bool {
+        let mut inside = false;
+        for (i, &a) in self.polygon.iter().enumerate() {
+            let b = self.polygon[(i + 1) % self.polygon.len()];
+            if (a.y > p.y) != (b.y > p.y) && p.x < a.x + (p.y - a.y) / (b.y - a.y) * (b.x - a.x) {
+                inside = !inside;
+            }
+        }
+        inside
+    }
+
+    /// How freely a place in it swings: 0 at the anchor, 1 at the far end.
+    pub fn freedom(&self, p: Vec2) -> f32 {
+        let length = self.polygon.iter().map(|q| q.distance(self.anchor)).fold(1.0, f32::max);
+        (1.6 * p.distance(self.anchor) / length).min(1.0)
+    }
 }
 
 struct Grid {
@@ -148,7 +181,7 @@ fn line(g: &Grid, a: Vec2, b: Vec2, label: u8, out: &mut Vec<(usize, u8, u32)>) 
     out.extend((0..=n).filter_map(|i| Some((g.at(a.lerp(b, i as f32 / n as f32))?, label, 0))));
 }
 
-pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segmentation {
+pub(crate) fn segment(figure: &Image, rig: &Rig, hints: Hints) -> Segmentation {
     let (w, h) = (figure.width as usize, figure.height as usize);
     let alpha = |i: usize| figure.rgba[i * 4 + 3];
     let g = Grid { w, h, inside: (0..w * h).map(|i| alpha(i) > 8).collect() };
@@ -199,7 +232,17 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segment
         line(&g, rig.knees[s], rig.ankles[s], leg(s) as u8, &mut sources);
         line(&g, rig.ankles[s], rig.toes[s], leg(s) as u8, &mut sources);
     }
-    let hem = if skirt == Some(false) { None } else { find_hem(&g, rig, skirt == Some(true)) };
+    for loose in &hints.loose {
+        let (low, high) = loose.polygon.iter().fold((Vec2::MAX, Vec2::MIN), |(l, h), p| (l.min(*p), h.max(*p)));
+        for y in low.y.max(0.0) as usize..(high.y.max(0.0) as usize).min(h) {
+            for x in low.x.max(0.0) as usize..(high.x.max(0.0) as usize).min(w) {
+                if g.inside[y * w + x] && loose.contains(Vec2::new(x as f32 + 0.5, y as f32 + 0.5)) {
+                    sources.push((y * w + x, HEAD as u8, 0));
+                }
+            }
+        }
+    }
+    let hem = if hints.skirt == Some(false) { None } else { find_hem(&g, rig, hints.skirt == Some(true)) };
     if let Some(hem) = hem {
         // Nothing above the hem is leg; the whole width between the hips and the hem is torso.
         for s in sources.iter_mut() {
@@ -242,7 +285,7 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segment
             label[i] = NONE;
         }
     }
-    let mut seg = Segmentation { label, arm_radius, leg_radius, neck_radius, pictures: Vec::new(), hem };
+    let mut seg = Segmentation { label, arm_radius, leg_radius, neck_radius, pictures: Vec::new(), hem, loose: hints.loose };
     seg.pictures = (0..PARTS).map(|part| picture(figure, rig, &seg, part)).collect();
     seg
 }
