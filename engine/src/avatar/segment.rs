@@ -199,7 +199,7 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, hints: Hints) -> Segmentation {
         let (a, b) = (rig.hips[s], rig.knees[s]);
         radius(a, b, 0.7, (0.55 * hip_width).min(0.45 * a.distance(b)))
     });
-    let neck_radius = radius(rig.neck, rig.skull, 0.5, 0.6 * rig.shoulders[0].distance(rig.shoulders[1]).max(8.0));
+    let neck_radius = radius(rig.neck, rig.skull, 0.5, 0.2 * rig.shoulders[0].distance(rig.shoulders[1]).max(8.0));
 
     // Where each part surely is.
     let mut sources = Vec::new();
@@ -224,6 +224,14 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, hints: Hints) -> Segmentation {
         line(&g, head_middle, head_middle + Vec2::from_angle(a) * head_reach, HEAD as u8, &mut sources);
     }
     line(&g, rig.neck.lerp(rig.skull, 0.45), head_middle, HEAD as u8, &mut sources);
+    // Hair beside the jaw: straight down from the ears to just above the shoulders.
+    for s in 0..2 {
+        let ear = rig.hair[s];
+        let end = rig.neck.y.min(rig.shoulders[s].y) - 0.5 * arm_radius[s];
+        let mut hair = Vec::new();
+        line(&g, ear, Vec2::new(ear.x, end.max(ear.y)), HEAD as u8, &mut hair);
+        sources.extend(hair.into_iter().filter(|h| g.inside[h.0]));
+    }
     for s in 0..2 {
         line(&g, rig.shoulders[s].lerp(rig.elbows[s], 0.18), rig.elbows[s], arm(s) as u8, &mut sources);
         line(&g, rig.elbows[s], rig.wrists[s], arm(s) as u8, &mut sources);
@@ -340,10 +348,12 @@ fn lap(rig: &Rig, seg: &Segmentation, part: usize, p: Vec2) -> f32 {
     let hip = |s: usize| disc(p, rig.hips[s], if part == TORSO { 1.1 } else { 1.3 } * seg.leg_radius[s]);
     match part {
         TORSO => {
-            let neck = disc(p, rig.neck, 1.4 * seg.neck_radius);
+            // Up the neck, never onto the chin: a turned head would show it twice.
+            let below_chin = (p - rig.skull).dot(rig.skull - rig.neck) < 0.0;
+            let neck = if below_chin { disc(p, rig.neck, 1.6 * seg.neck_radius) } else { 0.0 };
             shoulder(0).max(shoulder(1)).max(hip(0)).max(hip(1)).max(neck)
         }
-        HEAD => disc(p, rig.neck.lerp(rig.skull, 0.3), 1.2 * seg.neck_radius),
+        HEAD => disc(p, rig.neck.lerp(rig.skull, 0.3), 1.1 * seg.neck_radius),
         2 | 3 => {
             // Not up the neck: collar and hair there are no part of a sleeve.
             let s = part - 2;
@@ -381,7 +391,7 @@ fn picture(figure: &Image, rig: &Rig, seg: &Segmentation, part: usize) -> PartPi
                 let at = Vec2::new(x as f32 + 0.5, y as f32 + 0.5);
                 let l = match (meets, hair) {
                     (true, false) => lap(rig, seg, part, at),
-                    (true, true) => disc(at, rig.neck, 1.2 * seg.neck_radius),
+                    (true, true) if part == TORSO => lap(rig, seg, part, at).min(disc(at, rig.neck, 1.6 * seg.neck_radius)),
                     _ => 0.0,
                 };
                 cover[i] = near.max((l * 255.0) as u8);
