@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use glam::{Mat2, Quat, Vec2, Vec3};
 
-use super::rig::{BONES, Rig, bone, keypoint};
+use super::rig::{BONES, FOOT_SWING, Rig, bone, keypoint};
 use super::{Avatar, LAYER_COUNT};
 use crate::pose::{Camera, Joints, Keypoint, Pose};
 use crate::skeleton::{Bone, KEYPOINT_COUNT, SKELETON};
@@ -312,7 +312,8 @@ fn body(rig: &Rig, joints: &Joints, scale: f32, bones: &mut [BoneTransform; BONE
         let d = unit(n.knee[s], n.ankle[s]);
         let (ankle, shin) =
             limb.bone(bone::lower_leg(s), [rig.knees[s], rig.ankles[s]], lengths[1], knee, d, turn, 0.0, SHORTEST_LIMB);
-        bones[bone::foot(s)] = foot(rig, s, joints.rotations[n.ankle[s]], ankle, shin, scale);
+        let lift = rig.ankles[s].distance(rig.toes[s]) / (FOOT_SWING * rig.foot_depth(s)).max(1.0);
+        bones[bone::foot(s)] = foot(joints.rotations[n.ankle[s]], rig.ankles[s], lift, ankle, shin, scale);
         ankles[s] = ankle;
     }
     for s in 0..2 {
@@ -322,18 +323,23 @@ fn body(rig: &Rig, joints: &Joints, scale: f32, bones: &mut [BoneTransform; BONE
     ankles
 }
 
-/// The picture shows a foot from the front: its missing length points at the viewer, and turns with the foot.
-fn foot(rig: &Rig, s: usize, rotation: Quat, ankle: Vec2, shin: f32, scale: f32) -> BoneTransform {
-    let v = rig.toes[s] - rig.ankles[s];
-    let length = (0.2 * (Rig::length(&rig.hips, &rig.knees) + Rig::length(&rig.knees, &rig.ankles))).max(v.length());
-    let toward = (length * length - v.length_squared()).max(0.0).sqrt();
-    let to = flat(rotation * Vec3::new(v.x, -v.y, toward));
-    // Mostly the toe's own way, a part of the shin's, so that a small turn of a foot seen head-on stays small.
-    let axis = v.normalize_or(Vec2::Y);
-    let aim = to + Mat2::from_angle(shin) * axis * (0.35 * length);
-    let angle = wrap(angle_of(aim) - angle_of(axis), shin);
-    let along = (to.length() / v.length().max(1.0)).clamp(0.75, 1.35);
-    pinned(rig.ankles[s], ankle, angle, stretch(axis, along * scale, scale), 0.8)
+/// The picture shows a foot from the front: it rolls and leans as a card, and its toes, which point at the
+/// viewer, swing out with the bulge. `lift` is the shown length for a pixel of hidden length.
+fn foot(rotation: Quat, rest: Vec2, lift: f32, ankle: Vec2, shin: f32, scale: f32) -> BoneTransform {
+    let up = flat(rotation * Vec3::Y);
+    // Seen from above or below the card has no direction of its own: the shin's serves.
+    let own = up.length().clamp(0.0, 1.0);
+    let guide = Mat2::from_angle(shin) * Vec2::NEG_Y;
+    let aim = up + guide * (0.6 * (1.0 - own));
+    let angle = wrap(aim.x.atan2(-aim.y), shin);
+    let along = (own * 0.4 + 0.6).clamp(0.7, 1.0);
+    let side = flat(rotation * Vec3::X).length().clamp(0.75, 1.0);
+    let mut t = pinned(rest, ankle, angle, [side * scale, 0.0, along * scale], 0.8);
+    let mut toes = Mat2::from_angle(-angle) * flat(rotation * Vec3::Z);
+    // Raised toes shorten the shown foot, but never to nothing.
+    toes.y = toes.y.clamp(-0.3 * lift, 0.8);
+    t.bulge = (Mat2::from_angle(angle) * toes * scale).into();
+    t
 }
 
 /// A side of a skirt leans part of the way with its thigh.
@@ -355,13 +361,14 @@ fn draw_order(rig: &Rig, joints: &Joints) -> [u8; LAYER_COUNT] {
     let chest = mid(n.upper_chest, n.chest);
     let mut key = [0.0f32; LAYER_COUNT];
     key[0] = 0.0;
-    key[1] = (z(n.head) - chest).max(-0.05) + 0.07;
+    key[1] = (z(n.head) - chest).max(-0.05) + 0.06;
     for s in 0..2 {
-        key[2 + 2 * s] = mid(n.shoulder[s], n.elbow[s]) - chest + 0.04;
-        key[3 + 2 * s] = mid(n.elbow[s], n.wrist[s]) - chest + 0.08;
+        key[2 + 2 * s] = mid(n.shoulder[s], n.elbow[s]) - chest + 0.03;
+        key[3 + 2 * s] = mid(n.elbow[s], n.wrist[s]) - chest + 0.05;
         let (thigh, shin) = (mid(n.hip[s], n.knee[s]) - z(0), mid(n.knee[s], n.ankle[s]) - z(0));
-        key[6 + 2 * s] = thigh - 0.1;
-        key[7 + 2 * s] = shin - 0.09;
+        // A leg's root is drawn as the trunk shows it, so it lies over the trunk unless it goes well back.
+        key[6 + 2 * s] = thigh + 0.12;
+        key[7 + 2 * s] = shin + 0.1;
         if rig.hem.is_some() {
             // Legs stay under a skirt; a raised thigh lifts the cloth instead.
             key[6 + 2 * s] = key[6 + 2 * s].min(-0.02);
@@ -396,6 +403,9 @@ fn keypoints(avatar: &Avatar, bones: &[BoneTransform; BONES], pose: &Pose) -> [K
             let rig = &avatar.rig;
             let r = 0.55 * rig.head_top.distance(rig.skull);
             position += Vec2::from(bones[b].bulge) * (0.4 * r);
+        }
+        if joint == "toe" {
+            position += Vec2::from(bones[b].bulge) * (FOOT_SWING * avatar.rig.foot_depth(side));
         }
         let confidence = info.confidence.map_or(1.0, |c| pose.confidences[c].clamp(0.0, 1.0));
         Keypoint { position, confidence }

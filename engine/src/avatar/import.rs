@@ -70,7 +70,20 @@ impl Avatar {
             .max(keypoints[keypoint("left_ankle")].y)
             .max(keypoints[keypoint("right_ankle")].y);
         let mut rig = Rig::new(&keypoints, ground);
-        let seg = segment::segment(&figure.image, &rig, sidecar.and_then(|s| s.skirt));
+        let hints = sidecar.map_or_else(segment::Hints::default, |s| {
+            // The sidecar may have been made for another size of the same picture.
+            let own = Vec2::new(width as f32 / s.width as f32, height as f32 / s.height as f32);
+            let place = |p: [f32; 2]| map(Vec2::from(p) * own);
+            let loose = s.loose.iter().map(|l| segment::Loose {
+                anchor: place(l.anchor),
+                polygon: l.polygon.iter().map(|&p| place(p)).collect(),
+            });
+            segment::Hints { skirt: s.skirt, loose: loose.collect() }
+        });
+        for loose in &hints.loose {
+            rig.hair[(loose.anchor.x < rig.head_top.x) as usize] = loose.anchor;
+        }
+        let seg = segment::segment(&figure.image, &rig, hints);
         rig.hem = seg.hem;
         let mesh = mesh::build(&seg, &rig);
         if mesh.indices.is_empty() {

@@ -4,7 +4,7 @@
 
 use glam::Vec2;
 
-use super::rig::{Rig, bone};
+use super::rig::{FOOT_SWING, Rig, bone};
 use super::segment::{self, PartPicture, Segmentation};
 use super::{Image, LAYER_COUNT, Layer, Vertex};
 
@@ -24,6 +24,9 @@ struct Chain {
     points: Vec<Vec2>,
     bones: Vec<usize>,
     reach: Vec<f32>,
+    /// The first joint blends this share of its reach later: what lies on the trunk's side stays with the trunk,
+    /// so that the limb's root never shows.
+    root: f32,
 }
 
 impl Chain {
@@ -55,7 +58,8 @@ impl Chain {
         let mut rest = 1.0;
         let mut pivot = (f32::MAX, self.points[1.min(self.points.len() - 1)]);
         for j in (1..self.bones.len()).rev() {
-            let d = (u - self.joint(j)) / self.reach[j].max(1.0);
+            let shift = if j == 1 { self.root * self.reach[1] } else { 0.0 };
+            let d = (u - self.joint(j) - shift) / self.reach[j].max(1.0);
             let t = (d * 0.5 + 0.5).clamp(0.0, 1.0);
             let s = t * t * (3.0 - 2.0 * t);
             if s > 0.0 {
@@ -79,6 +83,7 @@ fn arm_chain(rig: &Rig, seg: &Segmentation, s: usize) -> Chain {
         points: vec![back, sh, e, wr, ha],
         bones: vec![bone::shoulder(s), bone::upper_arm(s), bone::lower_arm(s), bone::hand(s)],
         reach: vec![0.0, 1.1 * r, 1.2 * r, (0.9 * r).min(0.6 * wr.distance(ha))],
+        root: 0.5,
     }
 }
 
@@ -89,7 +94,8 @@ fn leg_chain(rig: &Rig, seg: &Segmentation, s: usize) -> Chain {
     Chain {
         points: vec![back, hi, k, an, to],
         bones: vec![bone::hip(s), bone::upper_leg(s), bone::lower_leg(s), bone::foot(s)],
-        reach: vec![0.0, 1.15 * r, 1.1 * r, (0.6 * r).min(0.5 * an.distance(to)).max(3.0)],
+        reach: vec![0.0, 1.1 * r, 1.1 * r, (0.6 * r).min(0.5 * an.distance(to)).max(3.0)],
+        root: 0.3,
     }
 }
 
@@ -110,15 +116,18 @@ fn skin(rig: &Rig, seg: &Segmentation, part: usize, p: Vec2) -> Skin {
     match part {
         segment::TORSO => torso_skin(rig, seg, p),
         segment::HEAD => head_skin(rig, seg, p),
-        2 | 3 => limb_skin(&arm_chain(rig, seg, part - 2), p),
-        _ => limb_skin(&leg_chain(rig, seg, part - 4), p),
+        2 | 3 => limb_skin(&arm_chain(rig, seg, part - 2), p, 0.0),
+        _ => limb_skin(&leg_chain(rig, seg, part - 4), p, FOOT_SWING * rig.foot_depth(part - 4)),
     }
 }
 
-fn limb_skin(chain: &Chain, p: Vec2) -> Skin {
+/// `depth` is how far the limb's end points at the viewer, pixels: a foot seen from the front.
+fn limb_skin(chain: &Chain, p: Vec2, depth: f32) -> Skin {
     let u = chain.along(p);
     let (weights, pivot) = chain.weights(u);
-    Skin { weights, pivot, bulge: 0.0, lower: u > chain.joint(2) }
+    let end = chain.joint(4) - chain.joint(3);
+    let bulge = depth * ((u - chain.joint(3)) / end.max(1.0)).clamp(0.0, 1.2);
+    Skin { weights, pivot, bulge, lower: u > chain.joint(2) }
 }
 
 fn torso_skin(rig: &Rig, seg: &Segmentation, p: Vec2) -> Skin {
@@ -164,6 +173,7 @@ fn head_skin(rig: &Rig, seg: &Segmentation, p: Vec2) -> Skin {
             0.9 * seg.neck_radius,
             (0.6 * rig.neck.distance(rig.skull)).max(0.5 * seg.neck_radius),
         ],
+        root: 0.0,
     };
     let axis = (rig.head_top - rig.skull).normalize_or(Vec2::NEG_Y);
     let size = rig.head_top.distance(rig.skull).max(4.0);
@@ -179,10 +189,14 @@ fn head_skin(rig: &Rig, seg: &Segmentation, p: Vec2) -> Skin {
     // Hair: what hangs beside or below the skull, away from the face.
     let below = (p - rig.hair[0].lerp(rig.hair[1], 0.5)).dot(-axis);
     let outside = smooth((across - 0.34 * size) / (0.2 * size));
-    let hang = smooth(below / (0.55 * size)) * outside;
+    let mut hang = smooth(below / (0.55 * size)) * outside;
+    let mut side = (p.x < middle.x) as usize;
+    if let Some(loose) = seg.loose.iter().find(|l| l.contains(p)) {
+        hang = smooth(loose.freedom(p));
+        side = (loose.anchor.x < middle.x) as usize;
+    }
     let mut pivot = pivot;
     if hang > 0.0 {
-        let side = (p.x < middle.x) as usize;
         weights.iter_mut().for_each(|w| w.1 *= 1.0 - hang);
         weights.push((bone::hair(side), hang));
         pivot = rig.hair[side];
@@ -206,12 +220,14 @@ fn top_four(mut w: Vec<(usize, f32)>) -> ([u32; 4], [f32; 4]) {
 
 pub(crate) fn build(seg: &Segmentation, rig: &Rig) -> Mesh {
     let area: usize = seg.pictures.iter().map(|p| p.rgba.chunks_exact(4).filter(|c| c[3] > 0).count()).sum();
-    let cell = (area as f32 * 1.35 * 2.0 / TRIANGLES).sqrt().clamp(6.0, 64.0);
+    let cell = (area as f32 * 1.45 * 2.0 / TRIANGLES).sqrt().clamp(6.0, 64.0);
     let (atlas, places) = pack(&seg.pictures);
     let mut mesh =
         Mesh { atlas, vertices: Vec::new(), indices: Vec::new(), layers: [Layer::default(); LAYER_COUNT] };
     for (part, picture) in seg.pictures.iter().enumerate() {
-        let (upper, lower) = grid(&mut mesh.vertices, seg, rig, part, picture, places[part], cell);
+        // Limbs bend, trunk and head hardly: triangles go where the bends are.
+        let size = if part >= segment::arm(0) { 0.78 } else { 1.35 };
+        let (upper, lower) = grid(&mut mesh.vertices, seg, rig, part, picture, places[part], cell * size);
         let layers: &[(usize, Vec<u32>)] = &match part {
             segment::TORSO | segment::HEAD => vec![(part, upper)],
             _ => vec![(2 + (part - 2) * 2, upper), (3 + (part - 2) * 2, lower)],
@@ -244,7 +260,6 @@ fn grid(
     let (sx, sy) = (w / nx as f32, h / ny as f32);
     let mut ids = vec![u32::MAX; (nx + 1) * (ny + 1)];
     let mut low = vec![false; (nx + 1) * (ny + 1)];
-    let mut along = vec![0.0f32; (nx + 1) * (ny + 1)];
     let shown = |x: usize, y: usize| -> bool {
         let range = |i: usize, s: f32, n: usize| {
             let a = (i as f32 * s - 2.0).floor().max(0.0) as usize;
@@ -279,7 +294,6 @@ fn grid(
         });
         ids[k] = vertices.len() as u32 - 1;
         low[k] = s.lower;
-        along[k] = 0.0;
         ids[k]
     };
     for y in 0..ny {

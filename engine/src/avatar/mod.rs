@@ -14,6 +14,8 @@ mod segment;
 mod sidecar;
 mod silhouette;
 mod springs;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use drive::{BoneTransform, PuppetFrame, drive};
 pub use import::{ImportReport, import_encoded};

@@ -53,6 +53,9 @@ pub mod bone {
     }
 }
 
+/// How much of a foot's hidden length its toes swing with.
+pub(crate) const FOOT_SWING: f32 = 0.6;
+
 /// Joints at rest in pixels of the reference picture; pairs are left, right.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,6 +117,13 @@ impl Rig {
     /// Head top to soles, pixels.
     pub fn height(&self) -> f32 {
         (self.ground - self.head_top.y).max(1.0)
+    }
+
+    /// How much of a foot's length points at the viewer, pixels: what its picture does not show.
+    pub(crate) fn foot_depth(&self, s: usize) -> f32 {
+        let leg = Self::length(&self.hips, &self.knees) + Self::length(&self.knees, &self.ankles);
+        let shown = self.ankles[s].distance_squared(self.toes[s]);
+        ((0.2 * leg).powi(2) - shown).max(0.0).sqrt()
     }
 
     /// Longer of the two sides: a limb that leans out of the picture looks short.

@@ -42,6 +42,39 @@ pub(crate) struct Segmentation {
     pub pictures: Vec<PartPicture>,
     /// Row where a skirt ends.
     pub hem: Option<f32>,
+    pub loose: Vec<Loose>,
+}
+
+/// What the sidecar says beyond joints, in figure coordinates.
+#[derive(Default)]
+pub(crate) struct Hints {
+    pub skirt: Option<bool>,
+    pub loose: Vec<Loose>,
+}
+
+/// A region that hangs from the head by its anchor.
+pub(crate) struct Loose {
+    pub anchor: Vec2,
+    pub polygon: Vec<Vec2>,
+}
+
+impl Loose {
+    pub fn contains(&self, p: Vec2) -> bool {
+        let mut inside = false;
+        for (i, &a) in self.polygon.iter().enumerate() {
+            let b = self.polygon[(i + 1) % self.polygon.len()];
+            if (a.y > p.y) != (b.y > p.y) && p.x < a.x + (p.y - a.y) / (b.y - a.y) * (b.x - a.x) {
+                inside = !inside;
+            }
+        }
+        inside
+    }
+
+    /// How freely a place in it swings: 0 at the anchor, 1 at the far end.
+    pub fn freedom(&self, p: Vec2) -> f32 {
+        let length = self.polygon.iter().map(|q| q.distance(self.anchor)).fold(1.0, f32::max);
+        (1.6 * p.distance(self.anchor) / length).min(1.0)
+    }
 }
 
 struct Grid {
@@ -56,11 +89,12 @@ impl Grid {
         (x >= 0.0 && y >= 0.0 && x < self.w as f32 && y < self.h as f32).then(|| y as usize * self.w + x as usize)
     }
 
-    /// Labels spread from `sources` (pixel, label, start distance in fifths of a pixel) through `pass`.
-    fn spread(&self, sources: &[(usize, u8, u32)], pass: impl Fn(usize) -> bool) -> Vec<u8> {
+    /// Labels spread from `sources` (pixel, label, start distance in fifths of a pixel); `extra(i, j)` is what a
+    /// step costs beyond its length (under 120), `None` where there is no way.
+    fn spread(&self, sources: &[(usize, u8, u32)], extra: impl Fn(usize, usize) -> Option<u32>) -> Vec<u8> {
         let mut dist = vec![u32::MAX; self.w * self.h];
         let mut label = vec![NONE; self.w * self.h];
-        let mut buckets: Vec<Vec<u32>> = vec![Vec::new(); 16];
+        let mut buckets: Vec<Vec<u32>> = vec![Vec::new(); 128];
         let mut waiting = 0usize;
         let mut late: Vec<(usize, u8, u32)> = sources.to_vec();
         late.sort_by_key(|s| std::cmp::Reverse(s.2));
@@ -71,7 +105,7 @@ impl Grid {
                 if d < dist[i] {
                     dist[i] = d;
                     label[i] = l;
-                    buckets[(now % 16) as usize].push(i as u32);
+                    buckets[(now % 128) as usize].push(i as u32);
                     waiting += 1;
                 }
             }
@@ -82,7 +116,7 @@ impl Grid {
                 }
                 continue;
             }
-            let mut list = std::mem::take(&mut buckets[(now % 16) as usize]);
+            let mut list = std::mem::take(&mut buckets[(now % 128) as usize]);
             waiting -= list.len();
             for i in list.drain(..) {
                 let i = i as usize;
@@ -96,16 +130,17 @@ impl Grid {
                         continue;
                     }
                     let j = v as usize * self.w + u as usize;
-                    let d = dist[i] + cost;
-                    if pass(j) && d < dist[j] {
+                    let Some(more) = extra(i, j) else { continue };
+                    let d = dist[i] + cost + more;
+                    if d < dist[j] {
                         dist[j] = d;
                         label[j] = label[i];
-                        buckets[(d % 16) as usize].push(j as u32);
+                        buckets[(d % 128) as usize].push(j as u32);
                         waiting += 1;
                     }
                 }
             }
-            buckets[(now % 16) as usize] = list;
+            buckets[(now % 128) as usize] = list;
             now += 1;
         }
         label
@@ -146,7 +181,7 @@ fn line(g: &Grid, a: Vec2, b: Vec2, label: u8, out: &mut Vec<(usize, u8, u32)>) 
     out.extend((0..=n).filter_map(|i| Some((g.at(a.lerp(b, i as f32 / n as f32))?, label, 0))));
 }
 
-pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segmentation {
+pub(crate) fn segment(figure: &Image, rig: &Rig, hints: Hints) -> Segmentation {
     let (w, h) = (figure.width as usize, figure.height as usize);
     let alpha = |i: usize| figure.rgba[i * 4 + 3];
     let g = Grid { w, h, inside: (0..w * h).map(|i| alpha(i) > 8).collect() };
@@ -164,14 +199,22 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segment
         let (a, b) = (rig.hips[s], rig.knees[s]);
         radius(a, b, 0.7, (0.55 * hip_width).min(0.45 * a.distance(b)))
     });
-    let neck_radius = radius(rig.neck, rig.skull, 0.5, 0.6 * rig.shoulders[0].distance(rig.shoulders[1]).max(8.0));
+    let neck_radius = radius(rig.neck, rig.skull, 0.5, 0.2 * rig.shoulders[0].distance(rig.shoulders[1]).max(8.0));
 
     // Where each part surely is.
     let mut sources = Vec::new();
-    let torso_down = |s: usize| rig.shoulders[s].lerp(rig.neck, 0.3);
-    for i in 0..=24 {
-        let t = i as f32 / 24.0;
-        let side = |s: usize| torso_down(s).lerp(rig.hips[s].lerp(rig.pelvis, 0.25), t);
+    // The trunk's flanks: from inside the shoulders down to the hips, at least four fifths as wide.
+    let flank = |s: usize, t: f32| {
+        let top = rig.shoulders[s].lerp(rig.neck, 0.26);
+        let chest = 0.82 * (rig.shoulders[s].x - rig.neck.x);
+        let hip = 0.85 * (rig.hips[s].x - rig.pelvis.x);
+        let out = if hip.abs() > chest.abs() { hip } else { chest };
+        let low = Vec2::new(rig.pelvis.x + out, rig.hips[s].y.min(rig.pelvis.y));
+        top.lerp(low, t)
+    };
+    for i in 0..=48 {
+        let t = i as f32 / 48.0;
+        let side = |s: usize| flank(s, t);
         line(&g, side(0), side(1), TORSO as u8, &mut sources);
     }
     let head_middle = rig.skull.lerp(rig.head_top, 0.5);
@@ -181,6 +224,14 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segment
         line(&g, head_middle, head_middle + Vec2::from_angle(a) * head_reach, HEAD as u8, &mut sources);
     }
     line(&g, rig.neck.lerp(rig.skull, 0.45), head_middle, HEAD as u8, &mut sources);
+    // Hair beside the jaw: straight down from the ears to just above the shoulders.
+    for s in 0..2 {
+        let ear = rig.hair[s];
+        let end = rig.neck.y.min(rig.shoulders[s].y) - 0.5 * arm_radius[s];
+        let mut hair = Vec::new();
+        line(&g, ear, Vec2::new(ear.x, end.max(ear.y)), HEAD as u8, &mut hair);
+        sources.extend(hair.into_iter().filter(|h| g.inside[h.0]));
+    }
     for s in 0..2 {
         line(&g, rig.shoulders[s].lerp(rig.elbows[s], 0.18), rig.elbows[s], arm(s) as u8, &mut sources);
         line(&g, rig.elbows[s], rig.wrists[s], arm(s) as u8, &mut sources);
@@ -189,7 +240,17 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segment
         line(&g, rig.knees[s], rig.ankles[s], leg(s) as u8, &mut sources);
         line(&g, rig.ankles[s], rig.toes[s], leg(s) as u8, &mut sources);
     }
-    let hem = if skirt == Some(false) { None } else { find_hem(&g, rig, skirt == Some(true)) };
+    for loose in &hints.loose {
+        let (low, high) = loose.polygon.iter().fold((Vec2::MAX, Vec2::MIN), |(l, h), p| (l.min(*p), h.max(*p)));
+        for y in low.y.max(0.0) as usize..(high.y.max(0.0) as usize).min(h) {
+            for x in low.x.max(0.0) as usize..(high.x.max(0.0) as usize).min(w) {
+                if g.inside[y * w + x] && loose.contains(Vec2::new(x as f32 + 0.5, y as f32 + 0.5)) {
+                    sources.push((y * w + x, HEAD as u8, 0));
+                }
+            }
+        }
+    }
+    let hem = if hints.skirt == Some(false) { None } else { find_hem(&g, rig, hints.skirt == Some(true)) };
     if let Some(hem) = hem {
         // Nothing above the hem is leg; the whole width between the hips and the hem is torso.
         for s in sources.iter_mut() {
@@ -199,7 +260,12 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segment
             }
         }
     }
-    let mut label = g.spread(&sources, |j| g.inside[j]);
+        // Outlines and colour edges are where parts meet: crossing one costs as much as a walk around it.
+    let edge = |i: usize, j: usize| {
+        let (a, b) = (&figure.rgba[i * 4..i * 4 + 4], &figure.rgba[j * 4..j * 4 + 4]);
+        a.iter().zip(b).map(|(x, y)| x.abs_diff(*y) as u32).max().unwrap_or(0) / 4
+    };
+    let mut label = g.spread(&sources, |i, j| g.inside[j].then(|| edge(i, j)));
     if let Some(hem) = hem {
         let legs = [leg(0) as u8, leg(1) as u8];
         for i in 0..w * h {
@@ -215,7 +281,7 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segment
     // Loose pieces (a hat in the air) go with what is nearest across the gap.
     if (0..w * h).any(|i| g.inside[i] && label[i] == NONE) {
         let seeds: Vec<_> = (0..w * h).filter(|&i| label[i] != NONE).map(|i| (i, label[i], 0)).collect();
-        let over = g.spread(&seeds, |_| true);
+        let over = g.spread(&seeds, |_, _| Some(0));
         for i in 0..w * h {
             if g.inside[i] && label[i] == NONE {
                 label[i] = over[i];
@@ -227,7 +293,7 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, skirt: Option<bool>) -> Segment
             label[i] = NONE;
         }
     }
-    let mut seg = Segmentation { label, arm_radius, leg_radius, neck_radius, pictures: Vec::new(), hem };
+    let mut seg = Segmentation { label, arm_radius, leg_radius, neck_radius, pictures: Vec::new(), hem, loose: hints.loose };
     seg.pictures = (0..PARTS).map(|part| picture(figure, rig, &seg, part)).collect();
     seg
 }
@@ -277,16 +343,24 @@ fn disc(p: Vec2, centre: Vec2, radius: f32) -> f32 {
 
 /// How far a part reaches under or over its neighbours at this place: 0 not at all, 1 fully.
 fn lap(rig: &Rig, seg: &Segmentation, part: usize, p: Vec2) -> f32 {
-    let wide = if part == TORSO { 1.1 } else { 1.35 };
+    let wide = if part == TORSO { 0.8 } else { 1.3 };
     let shoulder = |s: usize| disc(p, rig.shoulders[s], wide * seg.arm_radius[s]);
-    let hip = |s: usize| disc(p, rig.hips[s], 1.25 * seg.leg_radius[s]);
+    let hip = |s: usize| disc(p, rig.hips[s], if part == TORSO { 1.1 } else { 1.3 } * seg.leg_radius[s]);
     match part {
         TORSO => {
-            let neck = disc(p, rig.neck, 1.4 * seg.neck_radius);
+            // Up the neck, never onto the chin: a turned head would show it twice.
+            let below_chin = (p - rig.skull).dot(rig.skull - rig.neck) < 0.0;
+            let neck = if below_chin { disc(p, rig.neck, 1.6 * seg.neck_radius) } else { 0.0 };
             shoulder(0).max(shoulder(1)).max(hip(0)).max(hip(1)).max(neck)
         }
-        HEAD => disc(p, rig.neck.lerp(rig.skull, 0.3), 1.2 * seg.neck_radius),
-        2 | 3 => shoulder(part - 2),
+        HEAD => disc(p, rig.neck.lerp(rig.skull, 0.3), 1.1 * seg.neck_radius),
+        2 | 3 => {
+            // Not up the neck: collar and hair there are no part of a sleeve.
+            let s = part - 2;
+            let to_neck = rig.neck - rig.shoulders[s];
+            let inward = (p - rig.shoulders[s]).dot(to_neck) / to_neck.length_squared().max(1.0);
+            if inward > 0.35 { 0.0 } else { shoulder(s) }
+        }
         _ => hip(part - 4),
     }
 }
@@ -317,7 +391,7 @@ fn picture(figure: &Image, rig: &Rig, seg: &Segmentation, part: usize) -> PartPi
                 let at = Vec2::new(x as f32 + 0.5, y as f32 + 0.5);
                 let l = match (meets, hair) {
                     (true, false) => lap(rig, seg, part, at),
-                    (true, true) => disc(at, rig.neck, 1.2 * seg.neck_radius),
+                    (true, true) if part == TORSO => lap(rig, seg, part, at).min(disc(at, rig.neck, 1.6 * seg.neck_radius)),
                     _ => 0.0,
                 };
                 cover[i] = near.max((l * 255.0) as u8);

@@ -70,6 +70,13 @@ impl Sidecar {
         if self.loose.len() > 16 || self.loose.iter().any(|l| l.polygon.len() > 64 || l.polygon.len() < 3) {
             return bad("at most 16 loose parts of 3 to 64 corners".into());
         }
+        let corners = self.loose.iter().flat_map(|l| l.polygon.iter().chain([&l.anchor]));
+        if corners.flatten().any(|v| !v.is_finite() || v.abs() > 20_000.0) {
+            return bad("a loose part lies outside the picture".into());
+        }
+        if self.name.as_ref().is_some_and(|n| n.chars().count() > 200) {
+            return bad("the name is longer than 200 characters".into());
+        }
         let mut resolved = infer(points)?;
         let at = |n: &str| resolved.points[keypoint(n)];
         if at("left_shoulder").x < at("right_shoulder").x && at("left_hip").x < at("right_hip").x {

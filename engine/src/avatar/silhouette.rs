@@ -110,7 +110,7 @@ pub(crate) fn find(image: &Image) -> Result<Found, AvatarError> {
     // Neck: the narrowest row of the head's column between crown and chest.
     let width_at = |y: usize| o.run_at(y, head_middle).map_or(0.0, |r| r.1 - r.0);
     let (from, to) = (o.row(0.09), o.row(0.46));
-    let widest_head = (o.row(0.03)..o.row(0.3)).map(width_at).fold(0.0, f32::max);
+    let widest_head = (o.row(0.03)..o.row(0.22)).map(width_at).fold(0.0, f32::max);
     let mut neck_row = None;
     let mut seen = 0.0f32;
     for y in from..to {
@@ -125,7 +125,8 @@ pub(crate) fn find(image: &Image) -> Result<Found, AvatarError> {
         }
     }
     let neck_seen = neck_row.is_some();
-    let neck_y = neck_row.map_or(o.top + 0.2 * tall, |y| y as f32);
+    // No narrowing (long hair, no neck): a head is about as high as it is wide.
+    let neck_y = neck_row.map_or(o.top + (0.95 * widest_head).clamp(0.16 * tall, 0.4 * tall), |y| y as f32);
     let head = neck_y - o.top;
 
     // Crotch from the fork; under a skirt from proportions.
@@ -154,7 +155,7 @@ pub(crate) fn find(image: &Image) -> Result<Found, AvatarError> {
     let mut body_half = 0.5 * (waist.1 - waist.0);
     // Arms pressed to the body would make the waist too wide.
     body_half = body_half.min(0.16 * tall).max(0.04 * tall);
-    let shoulder_half = (body_half * 1.05).max(0.55 * widest_head.min(0.3 * tall) * 0.75).min(0.2 * tall);
+    let shoulder_half = (body_half * 0.9).min(0.2 * tall);
     let hip_half = (body_half * 0.55).max(0.03 * tall);
 
     let mut points: [Vec2; KEYPOINT_COUNT] = [Vec2::ZERO; KEYPOINT_COUNT];
@@ -169,16 +170,24 @@ pub(crate) fn find(image: &Image) -> Result<Found, AvatarError> {
         set(&format!("{s}_ear"), Vec2::new(head_middle + side * 0.36 * head, o.top + 0.6 * head));
     }
 
-    let mut arms_seen = 0.0;
+    let trunk_shape = Trunk {
+        middle,
+        half: body_half,
+        neck: Vec2::new(head_middle, neck_y),
+        crotch,
+        head_half: 0.5 * widest_head.min(0.5 * tall),
+    };
+    let shoulder_at = |side: f32| Vec2::new(middle + side * shoulder_half, shoulder_y);
+    let arms = [1.0, -1.0].map(|side| arm(&o, shoulder_at(side), side, &trunk_shape));
+    let even = (arms[0].length / arms[1].length.max(1.0)).clamp(0.01, 100.0).ln().abs();
+    let even = (1.6 - even * 1.6).clamp(0.0, 1.0);
+    let arms_seen = (arms[0].clear + arms[1].clear) * even;
     let mut legs_found = 0.0;
-    for (s, side) in [("left", 1.0f32), ("right", -1.0f32)] {
-        let shoulder = Vec2::new(middle + side * shoulder_half, shoulder_y);
-        let (elbow, wrist, hand, clear) = arm(&o, shoulder, side, neck_y, crotch, body_half, middle);
-        arms_seen += clear;
-        set(&format!("{s}_shoulder"), shoulder);
-        set(&format!("{s}_elbow"), elbow);
-        set(&format!("{s}_wrist"), wrist);
-        set(&format!("{s}_hand"), hand);
+    for ((s, side), arm) in [("left", 1.0f32), ("right", -1.0f32)].into_iter().zip(&arms) {
+        set(&format!("{s}_shoulder"), shoulder_at(side));
+        set(&format!("{s}_elbow"), arm.elbow);
+        set(&format!("{s}_wrist"), arm.wrist);
+        set(&format!("{s}_hand"), arm.hand);
 
         let fallback = middle + side * hip_half;
         let low = leg(side, ankle_y);
@@ -204,53 +213,123 @@ pub(crate) fn find(image: &Image) -> Result<Found, AvatarError> {
     if legs_found < 2.0 {
         return refuse("two legs are not seen");
     }
-    if confidence < 0.45 {
-        return refuse(if arms_seen < 0.8 { "the arms cannot be told from the body" } else { "neck and legs are not clear" });
+    if confidence < 0.45 || arms.iter().any(|a| a.clear < 0.25) || even < 0.3 {
+        return refuse(if arms_seen < 1.2 { "the arms cannot be told from the body" } else { "neck and legs are not clear" });
     }
     Ok(Found { points, confidence })
 }
 
-/// Elbow, wrist, hand, and how clearly the arm stands off (0 to 1). The hand is the figure's point farthest from
-/// the shoulder on that side, outside the trunk and above the knees.
-fn arm(o: &Outline, shoulder: Vec2, side: f32, neck_y: f32, crotch: f32, body_half: f32, middle: f32) -> (Vec2, Vec2, Vec2, f32) {
+/// What the search for an arm knows about the trunk.
+struct Trunk {
+    middle: f32,
+    half: f32,
+    neck: Vec2,
+    crotch: f32,
+    head_half: f32,
+}
+
+struct Arm {
+    elbow: Vec2,
+    wrist: Vec2,
+    hand: Vec2,
+    length: f32,
+    /// How clearly it stands off the trunk, 0 to 1.
+    clear: f32,
+}
+
+/// Walks inside the figure from the chest: the place reached last on a side is the hand, and the way there is the
+/// arm. Head and legs are no way.
+fn arm(o: &Outline, shoulder: Vec2, side: f32, t: &Trunk) -> Arm {
     let tall = o.height();
-    let lowest = (crotch + 0.16 * tall).min(o.bottom - 0.1 * tall);
-    let mut best = (0.0, shoulder);
-    for y in (o.top as usize)..(lowest as usize) {
-        for r in runs(o.image, y) {
-            let x = if side > 0.0 { r.1 - 1.0 } else { r.0 };
-            let out = (x - middle) * side - body_half;
-            // Above the neck only what stands well off the head counts: a raised arm, not hair.
-            let needed = if (y as f32) < neck_y { 0.1 * tall } else { 0.02 * tall };
-            let p = Vec2::new(x, y as f32);
-            let reach = p.distance(shoulder);
-            if out > needed && reach > best.0 && reach < 0.62 * tall {
-                best = (reach, p);
+    let (w, h) = (o.image.width as usize, o.image.height as usize);
+    let lowest = (t.crotch + 0.12 * tall).min(o.bottom - 0.1 * tall);
+    let open = |x: usize, y: usize| {
+        let p = Vec2::new(x as f32, y as f32);
+        let across = (p.x - t.middle) * side;
+        let head = p.y < t.neck.y && (p.x - t.neck.x).abs() < 1.15 * t.head_half;
+        let leg = p.y > t.crotch - 0.02 * tall && across < t.half + 0.02 * tall;
+        o.inside(p) && p.y < lowest && across > -0.3 * t.half && !head && !leg
+    };
+    // Per row, how far out the trunk's own run ends, where something else lies beyond it.
+    let gap_to_trunk: Vec<Option<f32>> = (0..h)
+        .map(|y| {
+            let all = runs(o.image, y);
+            let own = all.iter().find(|r| r.0 <= t.middle && r.1 >= t.middle);
+            let end = own.map_or(0.0, |r| if side > 0.0 { r.1 - t.middle } else { t.middle - r.0 });
+            all.iter().any(|r| ((r.0 + r.1) * 0.5 - t.middle) * side > end).then_some(end)
+        })
+        .collect();
+    let mut far = vec![f32::MAX; w * h];
+    let mut back = vec![u32::MAX; w * h];
+    let start = (shoulder.y as usize).min(h - 1) * w + (t.middle.max(0.0) as usize).min(w - 1);
+    let mut queue = std::collections::BinaryHeap::new();
+    far[start] = 0.0;
+    queue.push((std::cmp::Reverse(0u32), start));
+    let mut tip = (0.0, start);
+    while let Some((std::cmp::Reverse(d), i)) = queue.pop() {
+        if d as f32 > far[i] * 16.0 + 1.0 {
+            continue;
+        }
+        let (x, y) = ((i % w) as i64, (i / w) as i64);
+        let stands_off = (x as f32 - t.middle) * side > t.half + 0.02 * tall;
+        // Below the shoulders a hand has a gap between it and the trunk; a hem has none.
+        let free = stands_off && (y as f32) < shoulder.y + 0.1 * tall || gap_to_trunk[y as usize].is_some_and(|g| (x as f32 - t.middle) * side > g);
+        if stands_off && free && far[i] > tip.0 {
+            tip = (far[i], i);
+        }
+        for (dx, dy) in [(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, -1), (-1, 1), (1, 1)] {
+            let (u, v) = (x + dx, y + dy);
+            if u < 0 || v < 0 || u >= w as i64 || v >= h as i64 || !open(u as usize, v as usize) {
+                continue;
+            }
+            let j = v as usize * w + u as usize;
+            let step = far[i] + if dx != 0 && dy != 0 { 1.414 } else { 1.0 };
+            if step < far[j] {
+                far[j] = step;
+                back[j] = i as u32;
+                queue.push((std::cmp::Reverse((step * 16.0) as u32), j));
             }
         }
     }
-    let (reach, tip) = best;
-    let shortest = 0.16 * tall;
-    if reach < shortest {
-        // Held to the body: hang it straight down along the outline.
-        let hand = Vec2::new(shoulder.x + side * 0.02 * tall, (crotch + 0.02 * tall).min(shoulder.y + 0.42 * tall));
-        return (shoulder.lerp(hand, 0.45), shoulder.lerp(hand, 0.85), hand, 0.0);
-    }
-    // Follow the middle of the limb: at 45 % and 85 % of the way, centred across the line.
-    let across = (tip - shoulder).perp().normalize_or_zero();
-    let centre = |t: f32| {
-        let p = shoulder.lerp(tip, t);
-        if !o.inside(p) {
-            // A bent arm: look for the figure to either side of the straight line.
-            let found = (1..(0.14 * tall) as i32).flat_map(|d| [d as f32, -d as f32]).map(|d| p + across * d).find(|&q| o.inside(q));
-            return found.map_or(p, |q| walk_to_middle(o, q, across, tall));
+    // From the tip back to where the way is level with the shoulder.
+    let mut way = vec![];
+    let mut i = tip.1;
+    while i != start {
+        let p = Vec2::new((i % w) as f32 + 0.5, (i / w) as f32 + 0.5);
+        if (p.x - t.middle) * side < (shoulder.x - t.middle) * side {
+            break;
         }
-        walk_to_middle(o, p, across, tall)
+        way.push(p);
+        i = back[i] as usize;
+    }
+    way.reverse();
+    let length = way.windows(2).map(|p| p[0].distance(p[1])).sum::<f32>();
+    if length < 0.14 * tall {
+        // Held to the body: hang it straight down along the outline.
+        let hand = Vec2::new(shoulder.x + side * 0.02 * tall, (t.crotch + 0.02 * tall).min(shoulder.y + 0.42 * tall));
+        return Arm { elbow: shoulder.lerp(hand, 0.45), wrist: shoulder.lerp(hand, 0.85), hand, length: shoulder.distance(hand), clear: 0.0 };
+    }
+    let place = |share: f32| {
+        let k = ((way.len() - 1) as f32 * share) as usize;
+        let reach = (way.len() / 8).max(2);
+        let d = way[(k + reach).min(way.len() - 1)] - way[k.saturating_sub(reach)];
+        walk_to_middle(o, way[k], d.perp().normalize_or_zero(), tall)
     };
-    let hand = centre(0.95);
-    let (elbow, wrist) = (centre(0.46), centre(0.82));
-    let stands_off = ((tip.x - middle) * side - body_half) / (0.1 * tall);
-    (elbow, wrist, hand, stands_off.clamp(0.0, 1.0))
+    let outside = way.iter().filter(|p| (p.x - t.middle) * side > t.half || p.y < t.neck.y).count();
+    // Arms are slim: the way's own neighbourhood must be.
+    let slim = [0.45, 0.65, 0.85].iter().filter(|&&k| is_slim(o, &way, k, tall)).count() as f32 / 3.0;
+    let clear = (outside as f32 / way.len() as f32 * 1.4 - 0.3).clamp(0.0, 1.0) * slim;
+    Arm { elbow: place(0.46), wrist: place(0.8), hand: place(0.93), length, clear }
+}
+
+fn is_slim(o: &Outline, way: &[Vec2], share: f32, tall: f32) -> bool {
+    let k = ((way.len() - 1) as f32 * share) as usize;
+    let reach = (way.len() / 8).max(2);
+    let d = way[(k + reach).min(way.len() - 1)] - way[k.saturating_sub(reach)];
+    let across = d.perp().normalize_or_zero();
+    let most = (0.13 * tall) as i32;
+    let side = |sign: f32| (1..=most).take_while(|&d| o.inside(way[k] + across * (sign * d as f32))).count() as f32;
+    side(1.0) + side(-1.0) < 0.17 * tall
 }
 
 fn walk_to_middle(o: &Outline, p: Vec2, across: Vec2, tall: f32) -> Vec2 {

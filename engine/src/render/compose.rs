@@ -14,8 +14,9 @@ pub fn downsample(picture: &PuppetPicture, work: Size, out: &mut [f32]) {
     let (sx, sy) = (fw as f32 / work.width as f32, fh as f32 / work.height as f32);
     assert_eq!(out.len(), work.pixels() * WORK_CHANNELS);
     let pixels: &[[u8; 4]] = bytemuck::cast_slice(&picture.rgba);
-    if fw == work.width * 4 && fh == work.height * 4 {
-        return downsample_by_four(picture, pixels, work, out);
+    let factor = fw / work.width;
+    if fw == work.width * factor && fh == work.height * factor && factor <= 16 {
+        return downsample_whole(picture, pixels, factor, work, out);
     }
     for (wy, row) in out.chunks_exact_mut(work.width * WORK_CHANNELS).enumerate() {
         let (from_y, to_y) = (wy as f32 * sy, (wy + 1) as f32 * sy);
@@ -44,15 +45,16 @@ pub fn downsample(picture: &PuppetPicture, work: Size, out: &mut [f32]) {
     }
 }
 
-/// 512 to 128: whole pixels only, in integers.
-fn downsample_by_four(picture: &PuppetPicture, pixels: &[[u8; 4]], work: Size, out: &mut [f32]) {
+/// Whole pixels only (512 to 128), in integers.
+fn downsample_whole(picture: &PuppetPicture, pixels: &[[u8; 4]], factor: usize, work: Size, out: &mut [f32]) {
     let fw = picture.width;
+    let k = 1.0 / (255 * factor * factor) as f32;
     for (wy, row) in out.chunks_exact_mut(work.width * WORK_CHANNELS).enumerate() {
         for (wx, o) in row.chunks_exact_mut(WORK_CHANNELS).enumerate() {
             let (mut sum, mut valid) = ([0u32; 4], 0u32);
-            for y in 0..4 {
-                let at = (wy * 4 + y) * fw + wx * 4;
-                for (p, &v) in pixels[at..at + 4].iter().zip(&picture.validity[at..at + 4]) {
+            for y in 0..factor {
+                let at = (wy * factor + y) * fw + wx * factor;
+                for (p, &v) in pixels[at..at + factor].iter().zip(&picture.validity[at..at + factor]) {
                     for c in 0..4 {
                         sum[c] += p[c] as u32;
                     }
@@ -60,18 +62,31 @@ fn downsample_by_four(picture: &PuppetPicture, pixels: &[[u8; 4]], work: Size, o
                 }
             }
             for c in 0..4 {
-                o[c] = sum[c] as f32 * (1.0 / (16.0 * 255.0));
+                o[c] = sum[c] as f32 * k;
             }
-            o[4] = valid as f32 * (1.0 / (16.0 * 255.0 * 255.0));
+            o[4] = valid as f32 * (k / 255.0);
         }
     }
+}
+
+/// Nearest whole code value of a number in 0 to 255: the low bits of the sum with 2^23.
+#[inline(always)]
+fn code(v: f32) -> u8 {
+    (v + 8_388_608.0).to_bits() as u8
+}
+
+/// One column of the vertically interpolated working row, in code values (0 to 255); the mask 0 to 1.
+#[derive(Clone, Copy, Default)]
+struct Column {
+    denoised: [f32; 4],
+    working: [f32; 4],
+    mask: f32,
 }
 
 /// Keeps the vertically interpolated row and the taps of every column between frames.
 #[derive(Default)]
 pub struct Composer {
-    /// Per working column: denoised RGBA, working RGBA, mask (and three unused).
-    row: Vec<[f32; 12]>,
+    row: Vec<Column>,
     /// Per output column: left tap, right tap, weight of the right one.
     taps: Vec<(u32, u32, f32)>,
     taps_for: (usize, usize),
@@ -107,7 +122,7 @@ impl Composer {
             self.taps.clear();
             self.taps.extend((0..fw).map(|x| tap(x, fw, work.width)));
         }
-        self.row.resize(work.width, [0.0; 12]);
+        self.row.resize(work.width, Column::default());
         for y in 0..fh {
             let (a, b, k) = tap(y, fh, work.height);
             let stride = work.width * WORK_CHANNELS;
@@ -116,12 +131,20 @@ impl Composer {
             let rows = y * fw..(y + 1) * fw;
             for ((o, w), &(l, r, k)) in frame[rows.clone()].iter_mut().zip(&warp[rows]).zip(&self.taps) {
                 let (l, r) = (&self.row[l as usize], &self.row[r as usize]);
-                let mix = |i: usize| l[i] + (r[i] - l[i]) * k;
-                let mask = mix(8);
-                // The row holds code values (0 to 255).
-                let v: [f32; 4] = std::array::from_fn(|c| mix(c) + mask * (w[c] as f32 - mix(4 + c)));
+                // Most of a frame is empty.
+                if w[3] == 0 && l.denoised[3] < 0.4 && r.denoised[3] < 0.4 {
+                    *o = [0; 4];
+                    continue;
+                }
+                let mask = l.mask + (r.mask - l.mask) * k;
+                let mut v = [0.0f32; 4];
+                for c in 0..4 {
+                    let clean = l.denoised[c] + (r.denoised[c] - l.denoised[c]) * k;
+                    let low = l.working[c] + (r.working[c] - l.working[c]) * k;
+                    v[c] = clean + mask * (w[c] as f32 - low);
+                }
                 let alpha = v[3].clamp(0.0, 255.0);
-                *o = std::array::from_fn(|c| (v[c].clamp(0.0, alpha) + 0.5) as u8);
+                *o = v.map(|v| code(v.max(0.0).min(alpha)));
             }
         }
         lay_over(frame, background);
@@ -134,10 +157,10 @@ impl Composer {
             let (d0, d1) = (parts(&d0[i.clone()]), parts(&d1[i.clone()]));
             let (w0, w1) = (parts(&w0[i.clone()]), parts(&w1[i]));
             for c in 0..4 {
-                o[c] = (d0[c] + (d1[c] - d0[c]) * k) * 255.0;
-                o[4 + c] = (w0[c] + (w1[c] - w0[c]) * k) * 255.0;
+                o.denoised[c] = (d0[c] + (d1[c] - d0[c]) * k) * 255.0;
+                o.working[c] = (w0[c] + (w1[c] - w0[c]) * k) * 255.0;
             }
-            o[8] = d0[4] + (d1[4] - d0[4]) * k;
+            o.mask = d0[4] + (d1[4] - d0[4]) * k;
         }
     }
 }

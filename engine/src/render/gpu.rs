@@ -340,7 +340,8 @@ impl GpuDrawer {
         self.pack_on_device(matrix, matte, out)
     }
 
-    pub(super) fn pack_on_device(&mut self, matrix: Matrix, matte: bool, out: &mut Vec<u8>) -> Result<(), RenderError> {
+    /// Packs in WGSL whatever the adapter.
+    pub fn pack_on_device(&mut self, matrix: Matrix, matte: bool, out: &mut Vec<u8>) -> Result<(), RenderError> {
         let targets = self.targets.as_ref().ok_or(RenderError::NoAvatar)?;
         let full = targets.full;
         let len = i420_len(full.width, full.height * (1 + matte as usize));

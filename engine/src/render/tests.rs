@@ -2,60 +2,9 @@
 
 use super::gpu::{ComposeParams, PackParams, PuppetParams, Sizes};
 use super::*;
-use crate::avatar::{BoneTransform, Sidecar, Vertex, drive};
+use crate::avatar::tests::{dancing, figure};
+use crate::avatar::{BoneTransform, Vertex, drive};
 use crate::pose::{Camera, Pose};
-use crate::skeleton::Bone;
-use glam::Quat;
-
-/// A figure of capsules with a face, drawn here so that no file is needed.
-pub(crate) fn figure() -> (Avatar, crate::avatar::ImportReport) {
-    let (w, h) = (300u32, 500u32);
-    let text = r#"{"width":300,"height":500,"keypoints":{
-        "nose":[150,95],"left_shoulder":[182,150],"right_shoulder":[118,150],"left_elbow":[225,193],"right_elbow":[75,193],
-        "left_wrist":[265,233],"right_wrist":[35,233],"left_hip":[169,270],"right_hip":[131,270],"left_knee":[175,355],
-        "right_knee":[125,355],"left_ankle":[180,440],"right_ankle":[120,440],"left_toe":[190,468],"right_toe":[110,468],
-        "neck":[150,140],"head_top":[150,30],"pelvis":[150,260],"left_hand":[280,248],"right_hand":[20,248]}}"#;
-    let sidecar = Sidecar::parse(text.as_bytes()).expect("the sidecar is fine");
-    let p = |n: &str| glam::Vec2::from(sidecar.keypoints[n]);
-    let mut capsules = vec![
-        (p("neck"), p("pelvis"), 34.0, [220, 70, 90]),
-        (p("neck"), p("nose"), 14.0, [250, 210, 180]),
-        (p("nose"), p("nose") - glam::Vec2::new(0.0, 15.0), 48.0, [250, 210, 180]),
-    ];
-    for s in ["left", "right"] {
-        let q = |n: &str| p(&format!("{s}_{n}"));
-        capsules.push((q("shoulder"), q("elbow"), 15.0, [220, 70, 90]));
-        capsules.push((q("elbow"), q("hand"), 12.0, [250, 210, 180]));
-        capsules.push((q("hip"), q("knee"), 17.0, [50, 70, 130]));
-        capsules.push((q("knee"), q("ankle"), 14.0, [50, 70, 130]));
-        capsules.push((q("ankle"), q("toe"), 13.0, [240, 240, 240]));
-    }
-    let mut rgba = vec![0u8; (w * h * 4) as usize];
-    for (i, px) in rgba.chunks_exact_mut(4).enumerate() {
-        let at = glam::Vec2::new((i as u32 % w) as f32 + 0.5, (i as u32 / w) as f32 + 0.5);
-        for &(a, b, r, c) in &capsules {
-            let t = ((at - a).dot(b - a) / (b - a).length_squared()).clamp(0.0, 1.0);
-            let cover = (r - at.distance(a.lerp(b, t)) + 0.5).clamp(0.0, 1.0);
-            if cover > 0.0 && (cover * 255.0) as u8 >= px[3] {
-                px.copy_from_slice(&[c[0], c[1], c[2], (cover * 255.0) as u8]);
-            }
-        }
-    }
-    Avatar::import(w, h, rgba, Some(&sidecar)).expect("the figure is found")
-}
-
-fn dancing() -> Pose {
-    let mut pose = Pose::default();
-    let mut turn = |n: &str, q: Quat| pose.rotations[Bone::named(n).expect("a bone").index()] = q;
-    turn("leftUpperArm", Quat::from_rotation_z(0.9));
-    turn("leftLowerArm", Quat::from_rotation_z(1.1));
-    turn("rightUpperArm", Quat::from_rotation_z(0.8));
-    turn("rightLowerArm", Quat::from_rotation_y(1.6));
-    turn("leftUpperLeg", Quat::from_rotation_z(0.6));
-    turn("spine", Quat::from_rotation_z(-0.2));
-    turn("head", Quat::from_rotation_y(0.4));
-    pose
-}
 
 fn open_gpu() -> Option<Drawer> {
     match GpuDrawer::open(true) {

@@ -1,0 +1,49 @@
+//! Times every drawing step on the CPU and on each adapter kind: `draw_times PICTURE [KEYPOINTS.json]`.
+//!
+//! Prints the best of many frames (other work on the machine only adds); it judges nothing.
+
+use std::time::Instant;
+
+use odori_engine::avatar::{Sidecar, drive, import_encoded};
+use odori_engine::pose::{Camera, Pose};
+use odori_engine::render::{Background, Drawer, Matrix, Prefer, Size, open};
+
+fn best(mut run: impl FnMut()) -> f64 {
+    (0..61)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed().as_secs_f64() * 1e3
+        })
+        .fold(f64::MAX, f64::min)
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let Some(picture) = args.next() else {
+        eprintln!("usage: draw_times PICTURE [KEYPOINTS.json]");
+        std::process::exit(2);
+    };
+    let bytes = std::fs::read(&picture).expect("the picture can be read");
+    let sidecar = args.next().map(|p| Sidecar::parse(&std::fs::read(p).expect("the keypoints can be read")).expect("the keypoints are fine"));
+    let (avatar, report) = import_encoded(&bytes, sidecar.as_ref()).expect("the picture becomes an avatar");
+    println!("{} triangles", report.triangles);
+    for prefer in [Prefer::Cpu, Prefer::Gpu] {
+        let mut drawer = open(prefer);
+        println!("{}", drawer.description());
+        drawer.set_avatar(&avatar);
+        for (full, work) in [(Size::square(512), Size::square(128)), (Size::square(512), Size::square(256)), (Size::new(720, 1280), Size::square(128))] {
+            let frame = drive(&avatar, &Pose::default(), &Camera::full_body(full.width as f32, full.height as f32));
+            let puppet = best(|| drop(drawer.draw_puppet(&frame, full, work).map(<[f32]>::len)));
+            let denoised = drawer.draw_puppet(&frame, full, work).expect("drawn").to_vec();
+            let compose = best(|| drop(drawer.compose(Some(&denoised), &Background::Clear).map(<[u8]>::len)));
+            let mut planes = Vec::new();
+            let pack = best(|| drawer.pack(Matrix::Bt709, true, &mut planes).expect("packed"));
+            let device = match &mut drawer {
+                Drawer::Gpu(g) => format!(", packed in WGSL {:.2}", best(|| g.pack_on_device(Matrix::Bt709, true, &mut planes).expect("packed"))),
+                Drawer::Cpu(_) => String::new(),
+            };
+            println!("  {}x{} from {}: puppet + down {puppet:.2} ms, compose {compose:.2}, pack with matte {pack:.2}{device}", full.width, full.height, work.width);
+        }
+    }
+}
