@@ -20,7 +20,7 @@ from . import skeleton as sk
 from .draw import contact_sheet, curves
 from .motion_model import MotionConfig, MotionTransformer
 from .motion_step import MotionStep
-from .train_motion import OUT, Pairs, load_tokenizer, sample_slots
+from .train_motion import OUT, SAMPLING, Pairs, load_tokenizer, sample_slots
 
 FPS = 30
 
@@ -112,14 +112,26 @@ def song_inputs(pairs, k, steps, style=None, control=None):
     return music, beat, st, energy, beats
 
 
+def endure(model, tokenizer, pairs, ids, steps, args):
+    """The songs again and again without a reset: does the dance decay, drift or freeze?"""
+    rows = [song_inputs(pairs, k, steps, style=1 + n) for n, k in enumerate(ids)]
+    times = int(np.ceil(args.long * 60 * 15 / steps))
+    stack = lambda i: torch.from_numpy(np.stack([np.concatenate([r[i]] * times) for r in rows]))  # noqa: E731
+    x, _ = rollout(model, tokenizer, stack(0), stack(1), stack(2), stack(3), args.temperature, args.top_p, args.seed)
+    for turn in range(times):
+        part = [judge(x[n, 2 * steps * turn : 2 * steps * (turn + 1)], rows[n][4]) for n in range(len(ids))]
+        print(f"{turn * steps / 15:6.0f} s", {k: round(float(np.nanmean([p[k] for p in part])), 3) for k in ("F", "control", "skate_m_s", "freeze", "speed_m_s", "root_max_m")})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--songs", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=36.0)
-    parser.add_argument("--temperature", type=float, default=0.9)
-    parser.add_argument("--top-p", type=float, default=0.9)
+    parser.add_argument("--temperature", type=float, default=SAMPLING["temperature"])
+    parser.add_argument("--top-p", type=float, default=SAMPLING["top_p"])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--long", type=float, default=0, help="minutes of one long dance of four songs, judged minute by minute")
     parser.add_argument("--picture", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -130,6 +142,9 @@ def main():
     room = np.diff(pairs.d["frame_start"]) // 2
     ids = [int(k) for k in pairs.ids if room[k] >= steps and not pairs.d["quiet"][pairs.d["frame_start"][k] // 2 : pairs.d["frame_start"][k + 1] // 2].any()]
     ids = ids[:: max(1, len(ids) // args.songs)][: args.songs]
+    if args.long:
+        endure(model, tokenizer, pairs, ids[:4], steps, args)
+        return
     rows = [song_inputs(pairs, k, steps, style=1 + n % 5 if n % 6 != 5 else 7) for n, k in enumerate(ids)]
     stack = lambda i: torch.from_numpy(np.stack([r[i] for r in rows]))  # noqa: E731
     x, _ = rollout(model, tokenizer, stack(0), stack(1), stack(2), stack(3), args.temperature, args.top_p, args.seed)

@@ -140,23 +140,19 @@ for _i, _b in enumerate(sk.BODY):
         BODY_WEIGHT[_i] = 2.0
 
 
-def loss_of(y, x, model, weight, use_fk):
+def loss_of(y, x, model, weight, plant=2.0, still=0.3):
     """Reconstruction of normalised features, their velocity, and the joints' positions and velocities (metres)."""
     dn = (y - x) / model.std
     rec = (F.smooth_l1_loss(dn, torch.zeros_like(dn), reduction="none", beta=0.5) * weight).mean()
     vel = ((dn[:, 1:] - dn[:, :-1]).abs() * weight).mean()
-    loss = rec + 0.3 * vel
-    fk = torch.zeros(())
-    if use_fk:
-        py, px = sk.positions_torch(y), sk.positions_torch(x)
-        d = (py - px) * BODY_WEIGHT[:, None]
-        fk = d.abs().mean() + 3.0 * (d[:, 1:] - d[:, :-1]).abs().mean()
-        # A foot that stands in the data stands in the picture.
-        feet = [sk.BODY.index(sk.INDEX[n]) for n in ("leftFoot", "rightFoot")]
-        on = x[:, 1:, sk.LAYOUT["contacts"]]
-        fk = fk + 2.0 * ((py[:, 1:, feet] - py[:, :-1, feet]).norm(dim=-1) * on).mean()
-        loss = loss + 6.0 * fk
-    return loss, rec, fk
+    py, px = sk.positions_torch(y), sk.positions_torch(x)
+    d = (py - px) * BODY_WEIGHT[:, None]
+    fk = d.abs().mean() + 3.0 * (d[:, 1:] - d[:, :-1]).abs().mean()
+    # A foot that stands in the data stands in the picture.
+    feet = [sk.BODY.index(sk.INDEX[n]) for n in ("leftFoot", "rightFoot")]
+    on = x[:, 1:, sk.LAYOUT["contacts"]]
+    fk = fk + plant * ((py[:, 1:, feet] - py[:, :-1, feet]).norm(dim=-1) * on).mean()
+    return rec + still * vel + 6.0 * fk, rec, fk
 
 
 def load_pairs(path):
@@ -219,6 +215,43 @@ def write_pair_tokens(model, pairs, path):
         save_file({"tokens": torch.cat(out).int().contiguous()}, path / f"{name}.safetensors")
 
 
+def polish_decoder(model, clips, pairs, minutes, folder, seed):
+    """Trains the decoder alone on the choreography's tokens, with more weight on feet that stand. Tokens keep their meaning."""
+    rng = np.random.default_rng(seed)
+    weight = torch.from_numpy(feature_scale(clips.frames[np.repeat(~clips.test, np.diff(clips.start))])[2])
+    tables = [load_file(folder / f"pair_tokens{m}.safetensors")["tokens"] for m in ("", "_mirror")]
+    opt = torch.optim.AdamW(model.decoder.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=1e-3)
+    begun, step = time.time(), 0
+    bar = tqdm(desc="decoder", mininterval=10)
+    while (done := (time.time() - begun) / (60 * minutes)) < 1:
+        opt.param_groups[0]["lr"] = 1e-3 * min(1, (step + 1) / 50) * max(0.02, 0.5 * (1 + np.cos(np.pi * done)))
+        tokens, frames = [], []
+        for _ in range(24):
+            a, e = pairs["span"][rng.integers(len(pairs["span"]))]
+            a += 2 * int(rng.integers((e - a) // 2 - SEQ))
+            side = int(rng.integers(2))
+            x = pairs["frames"][a : a + 2 * SEQ].astype(np.float32)
+            frames.append(sk.mirror(x) if side else x)
+            tokens.append(tables[side][a // 2 : a // 2 + SEQ])
+        x, tokens = torch.from_numpy(np.stack(frames)), torch.from_numpy(np.stack(tokens)).long()
+        with torch.no_grad():
+            z = model.code_vectors(tokens).unflatten(2, (len(PARTS), model.cfg.residual)).sum(3).flatten(2)
+        with torch.autocast("cpu", torch.bfloat16):
+            y = model.decoder(z)
+        y = y.float().reshape(len(x), -1, FRAME_DIM) * model.std + model.mean
+        # The first steps lack the history that the decoder has in use.
+        loss, rec, fk = loss_of(y[:, 6:], x[:, 6:], model, weight, plant=6.0, still=0.6)
+        opt.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 1.0)
+        opt.step()
+        step += 1
+        bar.update()
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{loss:.3f}", rec=f"{rec:.3f}", fk_cm=f"{100 * fk:.2f}")
+    return model
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=OUT)
@@ -227,11 +260,23 @@ def main():
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--polish-decoder", action="store_true", help="train the exported tokenizer's decoder alone, for --minutes")
+    parser.add_argument("--export-to", type=Path, default=sk.ROOT / "models/tokenizer.safetensors")
     parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     clips = clip_io.load(args.out / "clips.safetensors")
+    if args.polish_decoder:
+        from .train_motion import load_tokenizer
+
+        model = load_tokenizer()
+        ids = np.flatnonzero(clips.test & ~clips.mirror)
+        print("held out before", report(model, clips, ids))
+        polish_decoder(model.train(), clips, load_pairs(args.out / "pairs.safetensors"), args.minutes, args.out, args.seed)
+        print("held out after", report(model.eval(), clips, ids), "train", report(model, clips, np.flatnonzero(~clips.test & ~clips.mirror)))
+        export(model, args.export_to, "2", {"parts": json.dumps(PART_DIMS)})
+        return
     model = Tokenizer(TokenizerConfig())
     mean, std, weight = feature_scale(clips.frames[np.repeat(~clips.test, np.diff(clips.start))])
     model.mean.copy_(torch.from_numpy(mean))
@@ -269,7 +314,7 @@ def main():
         with torch.autocast("cpu", torch.bfloat16):
             y = model.decoder(z.flatten(2))
         y = y.float().reshape(len(x), -1, FRAME_DIM) * model.std + model.mean
-        loss, rec, fk = loss_of(y, x, model, weight, True)
+        loss, rec, fk = loss_of(y, x, model, weight)
         opt.zero_grad()
         (loss + 0.3 * commit).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -294,7 +339,7 @@ def main():
     print(json.dumps(figures))
     # The engine sees f16 weights: tokens are made with the same.
     model.load_state_dict({k: v.half().float() for k, v in model.state_dict().items()})
-    export(model, sk.ROOT / "models/tokenizer.safetensors", "1", {"parts": json.dumps(PART_DIMS)})
+    export(model, args.export_to, "1", {"parts": json.dumps(PART_DIMS)})
     write_tokens(model, clips, args.out / "tokens.safetensors")
     if pairs is not None:
         write_pair_tokens(model, pairs, args.out)

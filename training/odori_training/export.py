@@ -1,0 +1,81 @@
+"""Makes the golden vectors of the motion models from the exported weights: models/golden/{features,tokenizer,motion}.safetensors.
+
+    python -m odori_training.export
+
+f32 arithmetic on the f16-rounded weights in models/. Token tensors are stored as f32 whole numbers, so that the
+engine's weight loader reads them. Nothing here trains or needs data.
+"""
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from . import features, synth
+from . import skeleton as sk
+from .eval_motion import load_motion, rollout
+from .motion_step import MotionStep, check
+from .train_motion import load_tokenizer
+
+GOLDEN = sk.ROOT / "models/golden"
+LIMIT_BYTES = 300_000
+MOTION_STEPS, LOGITS_AT = 132, (0, 1, 5, 9, 131)  # past the window of 120, so that the ring has turned
+
+
+def write(name, tensors, meta):
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    path = GOLDEN / f"{name}.safetensors"
+    save_file({k: v.contiguous() for k, v in tensors.items()}, path, meta)
+    assert path.stat().st_size < LIMIT_BYTES, (name, path.stat().st_size)
+    print(f"{path.relative_to(sk.ROOT)}: {path.stat().st_size} bytes,", {k: tuple(v.shape) for k, v in tensors.items()})
+
+
+def song(seconds):
+    bars = int(np.ceil(seconds * 120 / 240)) + 1
+    return synth.render(synth.random_song(np.random.default_rng(7), 120.0, bars, "house")).audio[: int(seconds * features.RATE)]
+
+
+def features_golden():
+    audio = song(10.0)[4 * features.RATE : 4 * features.RATE + 30_000].astype(np.float32)
+    write("features", {"audio": torch.from_numpy(audio), "features": torch.from_numpy(features.extract(audio))}, {"layout": "row i is hop i + 1: 80 mel, onset strength"})
+
+
+def inputs(steps):
+    """Music, beat vectors, style and control (T, ...) of a plain song at 120 bpm, step t seen at t / 15 s."""
+    hops = features.extract(song(steps / 15 + 0.5))
+    t = np.arange(steps) / 15
+    music = features.music_tokens(hops, np.floor(t * features.HOP_HZ + 1e-6).astype(int))
+    beat = features.beat_vector((t * 2) % 1, (t / 2) % 1, 120.0, np.where(t < 1, 0.0, 0.9))
+    return (torch.from_numpy(music).half(), torch.from_numpy(beat), torch.full((steps,), 4), torch.full((steps, 1), 0.6))
+
+
+def main():
+    torch.set_num_threads(1)
+    features_golden()
+    tokenizer, motion = load_tokenizer(), load_motion()
+    worst = check(motion)
+    assert worst < 1e-3, f"step and forward differ by {worst}"
+    print(f"step equals forward within {worst:.1e}")
+    music, beat, style, control = inputs(MOTION_STEPS)
+    x, tokens = rollout(motion, tokenizer, music.float()[None], beat[None], style[None], control[None], seed=11)
+    assert np.isfinite(x).all()
+    with torch.no_grad():
+        short = tokens[:, :12]
+        decoded = tokenizer.decode(short)
+        latents = tokenizer.encode_latents(decoded)
+        back, _ = tokenizer.quantise(latents)
+        write("tokenizer", {"tokens": short[0].float(), "features": decoded[0], "latents": latents[0], "encoded_tokens": back[0].float()},
+              {"about": "tokens (T,10) decode to features (2T,162); features encode to latents (T,5,64) and encoded_tokens (T,10); nothing before the first step"})  # fmt: skip
+        prev = torch.cat([torch.full((1, motion.cfg.slots), motion.cfg.codes), tokens[0, :-1]])
+        state, logits, hidden = MotionStep(motion), [], []
+        for t in range(MOTION_STEPS):
+            h = state.step(prev[t][None], music[t].float()[None], beat[t][None], style[t][None], control[t][None])
+            if t in LOGITS_AT:
+                hidden.append(h[0])
+                logits.append(motion.depth(h, tokens[:, t])[0])
+        write("motion", {"prev": prev.float(), "tokens": tokens[0].float(), "music": music, "beat": beat, "style": style.float(), "control": control,
+                         "at": torch.tensor(LOGITS_AT).float(), "hidden": torch.stack(hidden), "logits": torch.stack(logits)},
+              {"about": "step t takes prev[t] (the start code first), music[t], beat[t], style[t], control[t]; hidden (n,D) and logits (n,10,V) at the steps `at`, the depth pass fed with tokens[t]"})  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
