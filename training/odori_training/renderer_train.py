@@ -25,6 +25,8 @@ from .renderer_loss import detail_loss, picture_loss, steadiness_loss
 from .renderer_model import Denoiser, DenoiserConfig, clamp_premultiplied, step_times
 
 PATCH = 4
+# Steps between the workers' meetings: on a shared machine, meeting at every step makes each wait for the slower.
+MEET = 8
 # Cuts round the figure, rows and columns, taken in turn: most poses are narrow, and empty ground teaches little.
 WINDOWS = ((112, 64), (112, 64), (112, 80), (112, 64), (112, 64), (112, 80), (112, 64), (128, 128))
 
@@ -219,7 +221,7 @@ def main():
     p.add_argument("--minutes", type=float, required=True)
     p.add_argument("--batch", type=int, default=8, help="clips of 5 frames")
     p.add_argument("--lr", type=float, default=1e-3)
-    p.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of one thread each, gradients averaged")
+    p.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of one thread each, weights averaged")
     p.add_argument("--seed", type=int, default=0)
     a = p.parse_args()
     if a.workers == 1:
@@ -229,17 +231,18 @@ def main():
         torch.multiprocessing.spawn(train, (a,), nprocs=a.workers)
 
 
-def average_gradients(model, spent: float) -> float:
-    """The mean over the workers, in place; returns their mean time, so that all stop at the same step."""
-    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in model.parameters()]
-    flat_grads = torch.cat([g.reshape(-1) for g in grads] + [torch.tensor([spent])])
-    dist.all_reduce(flat_grads)
-    flat_grads /= dist.get_world_size()
+@torch.no_grad()
+def average_workers(model, spent: float) -> float:
+    """Every worker takes the mean of all weights; returns their mean time, so that all stop at the same step."""
+    params = list(model.parameters())
+    every = torch.cat([p.reshape(-1) for p in params] + [torch.tensor([spent])])
+    dist.all_reduce(every)
+    every /= dist.get_world_size()
     at = 0
-    for p, g in zip(model.parameters(), grads, strict=True):
-        p.grad = flat_grads[at : at + g.numel()].view_as(g)
-        at += g.numel()
-    return float(flat_grads[-1])
+    for p in params:
+        p.copy_(every[at : at + p.numel()].view_as(p))
+        at += p.numel()
+    return float(every[-1])
 
 
 def train(rank: int, a):
@@ -283,9 +286,10 @@ def train(rank: int, a):
         tmp.replace(path)
 
     running, last_save, total = None, time.time(), a.minutes * 60
-    while spent < total:
+    agreed = spent  # the workers' mean time at their last meeting
+    while agreed < total:
         began = time.time()
-        share = spent / total
+        share = agreed / total
         scale = min(1.0, (step + 1) / 60) * (1.0 if share < 0.4 else max(0.02, (1 - share) / 0.6))
         for o, lrs in zip(opts, base, strict=True):
             for g, lr in zip(o.param_groups, lrs, strict=True):
@@ -300,10 +304,6 @@ def train(rank: int, a):
         for o in opts:
             o.zero_grad(set_to_none=True)
         loss.backward()
-        spent += time.time() - began
-        if a.workers > 1:
-            spent = average_gradients(model, spent)
-        began = time.time()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if torch.isfinite(norm):
             for o in opts:
@@ -311,6 +311,10 @@ def train(rank: int, a):
             average.update(model)
         step += 1
         spent += time.time() - began
+        if step % MEET == 0:
+            if a.workers > 1:
+                spent = average_workers(model, spent)
+            agreed = spent
         value = float(loss.detach())
         running = value if running is None else 0.97 * running + 0.03 * value
         if rank == 0 and step % 20 == 0:
