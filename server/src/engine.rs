@@ -188,12 +188,12 @@ fn choose(compute: Compute, models: &Models, size: usize) -> anyhow::Result<(Bac
     if compute == Compute::Cpu {
         return Ok((cpu_backend(), "asked for".into()));
     }
-    let device = gpu::Device::open_default();
+    let device = gpu::Device::open_best(compute == Compute::Gpu);
     match (compute, device) {
         (Compute::Gpu, Ok(device)) => Ok((Backend::Gpu(device), "asked for".into())),
         (Compute::Gpu, Err(e)) => Err(anyhow::anyhow!("no GPU can compute: {e}; install its Vulkan driver, or use --compute cpu")),
         (_, Err(e)) => Ok((cpu_backend(), format!("no GPU: {e}"))),
-        (_, Ok(device)) if device.info().software => Ok((cpu_backend(), format!("{} is software: the CPU kernels are many times faster", device.info().name))),
+        (_, Ok(device)) if device.info().is_software() => Ok((cpu_backend(), format!("{} is software: the CPU kernels are many times faster", device.info().name))),
         (_, Ok(device)) => {
             let name = device.info().name.clone();
             let (cpu, gpu) = (cpu_backend(), Backend::Gpu(device));

@@ -1,8 +1,7 @@
 """Clips for the denoiser: reads the shards of `odori-datagen` (training/datagen/FORMAT.md), crops, recolours, mirrors.
 
-Working-size copies (box filtered to 128) of every shard are kept in memory as bytes; full-size pictures are read
-from the shard only for the share of each batch that learns the detail mask. New shards are picked up while
-training runs. Must not know the model.
+Shards stay memory-mapped: a batch reads, cuts and box filters (to 128) only what it uses. New shards are picked up
+while training runs. Must not know the model.
 
 Axis letters: B clips, F frames (5), S full size (256), W working size (128), H and X rows and columns of a cut.
 """
@@ -85,18 +84,10 @@ class Shard:
         self.count, self.frames, self.size = k, f, s
         if s != 256:
             raise ValueError(f"{path}: frames of {s} pixels, 256 expected")
-        self.truth = box_half(self.full["truth"])
-        self.puppet = box_half(self.full["puppet"])
-        self.validity = box_half(self.full["validity"][..., None])[..., 0]
-        self.reference = box_half(self.full["reference"])
-        alpha = np.maximum(self.truth[..., 3], self.puppet[..., 3]).max(axis=1)  # (K, W, W)
-        self.centre = [self.middle(alpha.max(axis=2)), self.middle(alpha.max(axis=1))]  # row, column of the figure
-
-    @staticmethod
-    def middle(profile):
-        """(K, W) to (K,): between the first and the last place with something."""
-        there = profile > 8
-        return (there.argmax(1) + there.shape[1] - 1 - there[:, ::-1].argmax(1)) / 2.0
+        kp = np.asarray(self.full["keypoints"])[..., :2]  # (K, F, 24, 2)
+        first, last = kp.min(axis=(1, 2)), kp.max(axis=(1, 2))
+        first[:, 1] -= 0.08 * (last - first)[:, 1]  # the top of the head lies above every keypoint
+        self.centre = (first + last) / 2 / 2  # (K, 2): column, row of the figure in working pixels
 
 
 def colour_parameters(rng, b: int):
@@ -190,22 +181,27 @@ class Clips:
         out = {k: [] for k in ("reference", "truth", "warp", "validity", "kp", "ids", "truth_full", "warp_full")}
         for j, (s, i) in enumerate(pick):
             sh = self.shards[s]
-            w = sh.truth.shape[2]
+            w = sh.size // 2
             corner = [0, 0]
             for axis in (0, 1):
                 jitter = rng.integers(-6, 7) if augment else 0
-                corner[axis] = int(np.clip(round(sh.centre[axis][i] - window[axis] / 2) + jitter, 0, w - window[axis]))
+                corner[axis] = int(np.clip(round(float(sh.centre[i, 1 - axis]) - window[axis] / 2) + jitter, 0, w - window[axis]))
             (y0, x0), (h, x) = corner, window
             flip = augment and rng.random() < 0.3
             step = -1 if flip else 1
 
-            def cut(a, scale=1):
-                return a[:, scale * y0 : scale * (y0 + h), scale * x0 : scale * (x0 + x)][:, :, ::step]
+            def cut(a):
+                """At full size; a is (F, S, S, ...)."""
+                return a[:, 2 * y0 : 2 * (y0 + h), 2 * x0 : 2 * (x0 + x)][:, :, ::step]
 
-            out["truth"].append(cut(sh.truth[i]))
-            out["warp"].append(cut(sh.puppet[i]))
-            out["validity"].append(cut(sh.validity[i])[..., None])
-            out["reference"].append(sh.reference[i][:, ::step])
+            truth, warp = cut(sh.full["truth"][i]), cut(sh.full["puppet"][i])
+            out["truth"].append(box_half(truth))
+            out["warp"].append(box_half(warp))
+            out["validity"].append(box_half(cut(sh.full["validity"][i])[..., None]))
+            out["reference"].append(box_half(sh.full["reference"][i])[:, ::step])
+            if j < full:
+                out["truth_full"].append(truth)
+                out["warp_full"].append(warp)
             kp = np.array(sh.full["keypoints"][i], np.float32)
             kp[..., :2] = kp[..., :2] * (w / sh.size) - np.array([x0, y0], np.float32)
             ids = self.ids(sh, i)
@@ -216,9 +212,6 @@ class Clips:
                 ids = np.full_like(ids, NO_TOKEN)
             out["kp"].append(kp)
             out["ids"].append(ids)
-            if j < full:
-                out["truth_full"].append(cut(sh.full["truth"][i], 2))
-                out["warp_full"].append(cut(sh.full["puppet"][i], 2))
         batch = {
             "reference": to_float(np.stack(out["reference"])),
             "truth": to_float(np.stack(out["truth"])),

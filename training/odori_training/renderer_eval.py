@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
 from .renderer_data import Clips
-from .renderer_model import Denoiser, clamp_premultiplied, compose, sample
+from .renderer_model import Denoiser, compose, sample
 
 PATCH = 4
 TEACHER_STEPS = 8
@@ -73,7 +73,7 @@ def rollout(model, batch, steps: int, seed: int = 1):
     prev, past, out = torch.zeros_like(noise), None, []
     for i in range(f):
         x0, mask, past = sample(model, noise, steps, batch["warp"][:, i], batch["validity"][:, i], prev, batch["kp"][:, i] / PATCH, batch["ids"][:, i], ref, past)
-        prev = clamp_premultiplied(x0)
+        prev = x0
         out.append(compose(prev, torch.sigmoid(mask), batch["warp_full"][:, i]))
     return torch.cat(out)
 

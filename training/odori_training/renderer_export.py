@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from .renderer_model import Denoiser, DenoiserConfig, clamp_premultiplied, sample
+from .renderer_model import Denoiser, DenoiserConfig, sample
 
 GOLDEN_STEPS = (2, 1, 4)
 GOLDEN_STRIDE = 13
@@ -73,7 +73,7 @@ def golden(model, size: int = 128):
         kp = kp.copy()
         kp[:, :2] *= size / model.cfg.patch
         x0, mask, past = sample(model, noise, steps, image(warp), image(validity[..., None]), prev, torch.from_numpy(kp)[None], torch.from_numpy(ids)[None], ref_kv, past)
-        prev = clamp_premultiplied(x0)
+        prev = x0
         out[f"rgba{f}"] = prev[0].permute(1, 2, 0).reshape(-1)[::GOLDEN_STRIDE].numpy()
         out[f"mask{f}"] = torch.sigmoid(mask)[0, 0].reshape(-1)[::GOLDEN_STRIDE].numpy()
     return out

@@ -14,7 +14,7 @@ def importance(truth, warp):
     """(N, 1, H, W): the figure and its surroundings, more where the warp is wrong."""
     figure = F.max_pool2d(torch.maximum(truth[:, 3:4], warp[:, 3:4]), 5, 1, 2)
     wrong = (truth - warp).abs().sum(1, keepdim=True).clamp(max=1.0)
-    return 0.15 + 0.85 * figure + 3.0 * F.avg_pool2d(wrong, 3, 1, 1)
+    return 0.3 + 0.7 * figure + 3.0 * F.avg_pool2d(wrong, 3, 1, 1)
 
 
 def gradients(x):

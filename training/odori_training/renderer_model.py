@@ -36,6 +36,8 @@ class DenoiserConfig:
     time_dim: int = 32
     ring: int = 4  # frames of the temporal attention, the present one among them
     keypoint_sigma: float = 1.2  # in patches
+    noise: float = 0.15  # spread of the noise that is added to the warp at t = 1
+    dead_zone: float = 0.02  # corrections smaller than this are left out
 
     def as_dict(self):
         d = asdict(self)
@@ -275,9 +277,18 @@ def clamp_premultiplied(x):
     return torch.cat([torch.minimum(x[:, :3].clamp(min=0), a), a], dim=1)
 
 
+def settle(x0, warp, dead_zone: float):
+    """The picture that is shown: corrections shrunk by the dead zone, so that what is right stays untouched."""
+    d = x0 - warp
+    return clamp_premultiplied(warp + torch.sign(d) * (d.abs() - dead_zone).clamp(min=0))
+
+
 def sample(model, noise, steps: int, warp, validity, prev, kp, ids, ref_kv, past=None):
-    """n denoise steps of one frame for N clips: deterministic flow from noise. Returns x0, mask logit, new past."""
-    x = noise
+    """n denoise steps of one frame for N clips: deterministic flow from the noisy warp; `noise` is standard.
+
+    Returns the settled picture, mask logit, new past.
+    """
+    x = warp + model.cfg.noise * noise
     times = step_times(steps)
     for i, t in enumerate(times):
         tt = torch.full((x.shape[0],), t, device=x.device)
@@ -285,7 +296,7 @@ def sample(model, noise, steps: int, warp, validity, prev, kp, ids, ref_kv, past
         if i + 1 < steps:
             r = times[i + 1] / t
             x = r * x + (1 - r) * x0
-    return x0, mask, present
+    return settle(x0, warp, model.cfg.dead_zone), mask, present
 
 
 def compose(x0, mask, warp_full):

@@ -22,9 +22,12 @@ from torch import nn
 
 from .renderer_data import Clips
 from .renderer_loss import detail_loss, picture_loss, steadiness_loss
-from .renderer_model import Denoiser, DenoiserConfig, clamp_premultiplied, step_times
+from .renderer_model import Denoiser, DenoiserConfig, sample, settle, step_times
 
 PATCH = 4
+FRAMES = 5
+# Steps between the workers' meetings: on a shared machine, meeting at every step makes each wait for the slower.
+MEET = 8
 # Cuts round the figure, rows and columns, taken in turn: most poses are narrow, and empty ground teaches little.
 WINDOWS = ((112, 64), (112, 64), (112, 80), (112, 64), (112, 64), (112, 80), (112, 64), (128, 128))
 
@@ -94,16 +97,27 @@ def reference_features(model, batch, repeat: int):
     return k.repeat_interleave(repeat, 0), v.repeat_interleave(repeat, 0)
 
 
-def teacher_loss(model, batch, rng):
-    """Flow matching, all frames of a clip at once; each sees a spoilt copy of the true frame before it."""
-    truth, warp = batch["truth"], batch["warp"]
-    b, f = truth.shape[:2]
+def teacher_times(b: int, f: int):
+    """(B, F): half of the clips at one time, half at one a frame, and of all clips 3 in 10 at t = 1."""
     t = torch.rand(b, f)
     t = torch.where(torch.rand(b, 1) < 0.5, t[:, :1].expand(b, f), t)
-    t = torch.where(torch.rand(b, 1) < 0.3, torch.ones(b, f), t)
-    noise = torch.randn(b, 1, *truth.shape[2:]).expand_as(truth)
+    return torch.where(torch.rand(b, 1) < 0.3, torch.ones(b, f), t)
+
+
+def student_times(b: int, f: int):
+    """(B, F): the times of the 1-, 2- and 4-step samplers."""
+    t = torch.tensor([1.0, 1.0, 1.0, 0.75, 0.5, 0.5, 0.25])[torch.randint(0, 7, (b, 1))]
+    return t.expand(b, f)
+
+
+def clip_loss(model, batch, t):
+    """Flow matching at the times t (B, F), all frames of a clip at once; each sees a spoilt copy of the true frame
+    before it."""
+    truth, warp = batch["truth"], batch["warp"]
+    b, f = truth.shape[:2]
+    noise = torch.randn(b, 1, *truth.shape[2:])
     tt = t[:, :, None, None, None]
-    x = (1 - tt) * truth + tt * noise
+    x = (1 - tt) * truth + tt * (warp + model.cfg.noise * noise)
     u = torch.rand(b, 1, 1, 1, 1)
     prev = truth + u * (warp - truth) + 0.03 * torch.rand(b, 1, 1, 1, 1) * torch.randn_like(truth)
     prev = torch.cat([torch.zeros_like(prev[:, :1]), prev[:, :-1]], dim=1)
@@ -119,7 +133,7 @@ def teacher_loss(model, batch, rng):
     return loss
 
 
-def student_loss(model, teacher, batch, rng):
+def rollout_loss(model, teacher, batch, rng):
     """The few-step sampler on its own rollout: each frame sees the output before it and its own past features.
 
     One randomly chosen step of each frame's n steps has a gradient; its target is the truth, and, before the
@@ -137,7 +151,7 @@ def student_loss(model, teacher, batch, rng):
     still = tuple(z.detach() for z in ref)
     for i in range(f):
         chosen = int(rng.integers(0, steps))
-        x = noise
+        x = warp[:, i] + model.cfg.noise * noise
         for s, t in enumerate(times):
             with torch.set_grad_enabled(s == chosen), torch.autocast("cpu", torch.bfloat16):
                 x0, mask, present = model(
@@ -159,7 +173,7 @@ def student_loss(model, teacher, batch, rng):
             total = total + 0.5 * steadiness_loss(graded, before, truth[:, i], truth[:, i - 1])
         images.append(graded)
         masks.append(graded_mask)
-        before = prev = clamp_premultiplied(end)
+        before = prev = settle(end, warp[:, i], model.cfg.dead_zone)
         past = tuple(z.detach() for z in present)
     loss = total / f
     if "truth_full" in batch:
@@ -171,9 +185,9 @@ def student_loss(model, teacher, batch, rng):
 
 @torch.no_grad()
 def teacher_end(teacher, batch, i: int, prev, steps: int = 6):
-    """The many-step teacher's end point for frame i, from fresh noise."""
+    """The many-step teacher's end point for frame i, from noise of its own."""
     truth = batch["truth"][:, i]
-    x, times = torch.randn_like(truth), step_times(steps)
+    x, times = batch["warp"][:, i] + teacher.cfg.noise * torch.randn_like(truth), step_times(steps)
     with torch.autocast("cpu", torch.bfloat16):
         ref = reference_features(teacher, batch, 1)
         for s, t in enumerate(times):
@@ -197,8 +211,8 @@ def validate(model, clips, count: int = 12):
         ref = reference_features(model, batch, 1)
         for i in range(f):
             w = batch["warp"][:, i]
-            x0, _, past = model(noise, torch.ones(b), w, batch["validity"][:, i], prev, batch["kp"][:, i] / PATCH, batch["ids"][:, i], ref, 1, past)
-            prev = clamp_premultiplied(x0.float())
+            prev, _, past = sample(model, noise, 1, w, batch["validity"][:, i], prev, batch["kp"][:, i] / PATCH, batch["ids"][:, i], ref, past)
+            prev = prev.float()
             if i:
                 truth = batch["truth"][:, i]
                 m = torch.maximum(truth[:, 3:4], w[:, 3:4]) > 0.02
@@ -218,8 +232,9 @@ def main():
     p.add_argument("--out", required=True)
     p.add_argument("--minutes", type=float, required=True)
     p.add_argument("--batch", type=int, default=8, help="clips of 5 frames")
+    p.add_argument("--rollouts", type=float, default=0.5, help="student: share of batches run on its own output")
     p.add_argument("--lr", type=float, default=1e-3)
-    p.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of one thread each, gradients averaged")
+    p.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of one thread each, weights averaged")
     p.add_argument("--seed", type=int, default=0)
     a = p.parse_args()
     if a.workers == 1:
@@ -229,17 +244,18 @@ def main():
         torch.multiprocessing.spawn(train, (a,), nprocs=a.workers)
 
 
-def average_gradients(model, spent: float) -> float:
-    """The mean over the workers, in place; returns their mean time, so that all stop at the same step."""
-    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in model.parameters()]
-    flat_grads = torch.cat([g.reshape(-1) for g in grads] + [torch.tensor([spent])])
-    dist.all_reduce(flat_grads)
-    flat_grads /= dist.get_world_size()
+@torch.no_grad()
+def average_workers(model, spent: float) -> float:
+    """Every worker takes the mean of all weights; returns their mean time, so that all stop at the same step."""
+    params = list(model.parameters())
+    every = torch.cat([p.reshape(-1) for p in params] + [torch.tensor([spent])])
+    dist.all_reduce(every)
+    every /= dist.get_world_size()
     at = 0
-    for p, g in zip(model.parameters(), grads, strict=True):
-        p.grad = flat_grads[at : at + g.numel()].view_as(g)
-        at += g.numel()
-    return float(flat_grads[-1])
+    for p in params:
+        p.copy_(every[at : at + p.numel()].view_as(p))
+        at += p.numel()
+    return float(every[-1])
 
 
 def train(rank: int, a):
@@ -283,9 +299,10 @@ def train(rank: int, a):
         tmp.replace(path)
 
     running, last_save, total = None, time.time(), a.minutes * 60
-    while spent < total:
+    agreed = spent  # the workers' mean time at their last meeting
+    while agreed < total:
         began = time.time()
-        share = spent / total
+        share = agreed / total
         scale = min(1.0, (step + 1) / 60) * (1.0 if share < 0.4 else max(0.02, (1 - share) / 0.6))
         for o, lrs in zip(opts, base, strict=True):
             for g, lr in zip(o.param_groups, lrs, strict=True):
@@ -294,16 +311,14 @@ def train(rank: int, a):
         full = 2 if step % 3 == 0 else 0
         batch = clips.batch(a.batch, window, full)
         if a.stage == "teacher":
-            loss = teacher_loss(model, batch, rng)
+            loss = clip_loss(model, batch, teacher_times(a.batch, FRAMES))
+        elif rng.random() < a.rollouts:
+            loss = rollout_loss(model, teacher, batch, rng)
         else:
-            loss = student_loss(model, teacher, batch, rng)
+            loss = clip_loss(model, batch, student_times(a.batch, FRAMES))
         for o in opts:
             o.zero_grad(set_to_none=True)
         loss.backward()
-        spent += time.time() - began
-        if a.workers > 1:
-            spent = average_gradients(model, spent)
-        began = time.time()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if torch.isfinite(norm):
             for o in opts:
@@ -311,11 +326,15 @@ def train(rank: int, a):
             average.update(model)
         step += 1
         spent += time.time() - began
+        if step % MEET == 0:
+            if a.workers > 1:
+                spent = average_workers(model, spent)
+            agreed = spent
         value = float(loss.detach())
         running = value if running is None else 0.97 * running + 0.03 * value
         if rank == 0 and step % 20 == 0:
             line = {"step": step, "minutes": round(spent / 60, 2), "loss": round(running, 5), "clips": len(clips.index), "tokens": clips.table is not None}
-            if step % 100 == 0 and (held.index):
+            if step % 100 == 0 and held.index:
                 line["held_puppet_db"], line["held_db"] = validate(average.model, held)
             print(json.dumps(line), flush=True)
             print(json.dumps(line), file=log, flush=True)

@@ -1,4 +1,4 @@
-//! What the host computes for the denoiser: time features, keypoint maps, the clamp of premultiplied colours.
+//! What the host computes for the denoiser: time features, keypoint maps, the picture that is shown.
 //! The same formulas as `training/odori_training/renderer_model.py`. Must not know plans or backends.
 
 /// The times of an n-step sampling: 1, (n - 1) / n, ... 1 / n.
@@ -42,13 +42,18 @@ pub fn keypoint_maps(keypoints: &[[f32; 3]], grid: usize, sigma: f32, columns: &
     }
 }
 
-/// Alpha to 0..1, then colours to 0..alpha; anything that is not a number becomes 0.
-pub fn clamp_premultiplied(rgba: &mut [f32]) {
-    for p in rgba.as_chunks_mut::<4>().0 {
-        let a = if p[3].is_nan() { 0.0 } else { p[3].clamp(0.0, 1.0) };
-        for c in &mut p[..3] {
-            *c = if c.is_nan() { 0.0 } else { c.clamp(0.0, a) };
+/// The picture that is shown: corrections of the warp shrunk by `dead_zone`; alpha in 0..1, colours in 0..alpha.
+/// Anything that is not a number becomes 0.
+pub fn settle(rgba: &mut [f32], warp: &[f32], dead_zone: f32) {
+    let bounded = |v: f32, hi: f32| if v.is_nan() { 0.0 } else { v.clamp(0.0, hi) };
+    for (p, w) in rgba.as_chunks_mut::<4>().0.iter_mut().zip(warp.as_chunks::<4>().0) {
+        for (v, &w) in p.iter_mut().zip(w) {
+            let d = *v - w;
+            *v = w + (d.abs() - dead_zone).max(0.0).copysign(d);
         }
-        p[3] = a;
+        p[3] = bounded(p[3], 1.0);
+        for c in 0..3 {
+            p[c] = bounded(p[c], p[3]);
+        }
     }
 }

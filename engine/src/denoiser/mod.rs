@@ -78,6 +78,8 @@ pub struct Denoiser {
     /// (W, W, 4), gaussian, of `noise_seed`: the same for every frame, so that it cannot flicker.
     noise: Vec<f32>,
     noise_seed: Option<u32>,
+    /// (W, W, 4), the noisy warp.
+    start: Vec<f32>,
     /// (W, W, 4), the output before this one; zeros after a reset.
     previous: Vec<f32>,
     maps: Vec<f32>,
@@ -117,6 +119,7 @@ impl Denoiser {
             last_index: None,
             noise: vec![0.0; size * size * 4],
             noise_seed: None,
+            start: vec![0.0; size * size * 4],
             previous: vec![0.0; size * size * 4],
             maps: vec![0.0; grid * grid * KEYPOINTS],
             columns: vec![0.0; grid],
@@ -131,7 +134,8 @@ impl Denoiser {
         self.size
     }
 
-    /// Encodes the avatar's picture, premultiplied RGBA (W, W, 4) in 0..1, and forgets earlier frames.
+    /// Encodes the avatar's picture, premultiplied RGBA (W, W, 4) in 0..1, and forgets earlier frames. The picture is
+    /// `Avatar::reference` fitted into the square: its longer side is W, centred, box filtered.
     ///
     /// # Errors
     /// A picture of another size.
@@ -186,7 +190,10 @@ impl Denoiser {
 
         let grid = self.size / self.cfg.patch;
         conditions::keypoint_maps(input.keypoints, grid, self.cfg.keypoint_sigma, &mut self.columns, &mut self.maps);
-        self.run.write(self.net.x, &self.noise);
+        for ((x, warp), noise) in self.start.iter_mut().zip(input.warp).zip(&self.noise) {
+            *x = warp + self.cfg.noise * noise;
+        }
+        self.run.write(self.net.x, &self.start);
         self.run.write(self.net.warp, input.warp);
         self.run.write(self.net.previous, &self.previous);
         self.run.write(self.net.validity, input.validity);
@@ -205,7 +212,7 @@ impl Denoiser {
         out.mask.resize(pixels, 0.0);
         self.run.read(self.net.x0, &mut out.rgba);
         self.run.read(self.net.mask, &mut out.mask);
-        conditions::clamp_premultiplied(&mut out.rgba);
+        conditions::settle(&mut out.rgba, input.warp, self.cfg.dead_zone);
         self.previous.copy_from_slice(&out.rgba);
         Ok(())
     }

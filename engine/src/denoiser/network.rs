@@ -31,6 +31,10 @@ pub struct DenoiserConfig {
     pub ring: usize,
     /// Width of the keypoint maps' Gaussians, in patches.
     pub keypoint_sigma: f32,
+    /// Spread of the noise that is added to the warp at t = 1.
+    pub noise: f32,
+    /// Corrections smaller than this are left out, so that what is right stays untouched.
+    pub dead_zone: f32,
 }
 
 impl DenoiserConfig {
@@ -55,6 +59,9 @@ impl DenoiserConfig {
         if self.time_dim % 2 != 0 || !(self.keypoint_sigma > 0.0 && self.keypoint_sigma.is_finite()) {
             return Some("time_dim must be even and keypoint_sigma positive".into());
         }
+        if !(0.0..=4.0).contains(&self.noise) || !(0.0..0.5).contains(&self.dead_zone) {
+            return Some(format!("noise {} or dead_zone {} is out of bounds", self.noise, self.dead_zone));
+        }
         bounded("cond", self.cond, 1, 4096)
             .or_else(|| bounded("token_dim", self.token_dim, 1, 512))
             .or_else(|| bounded("codes", self.codes, 1, 65535))
@@ -77,7 +84,7 @@ pub struct ReferencePlan {
 /// One denoise step.
 pub struct StepPlan {
     pub plan: Plan,
-    /// (W, W, 4): noise at first; a run replaces it by the next, less noisy picture.
+    /// (W, W, 4): the noisy warp at first; a run replaces it by the next, less noisy picture.
     pub x: Buf,
     /// (W, W, 4)
     pub warp: Buf,

@@ -18,7 +18,7 @@ fn model(backend: &Backend, forced: bool) -> MotionModel {
 
 fn backends() -> Vec<(&'static str, Backend)> {
     let mut out = vec![("cpu", Backend::Cpu(odori_kernels::cpu::Pool::new(2)))];
-    match odori_kernels::gpu::Device::open_default() {
+    match odori_kernels::gpu::Device::open_best(true) {
         Ok(device) => out.push(("gpu", Backend::Gpu(device))),
         Err(e) => println!("SKIPPED: GPU family: {e}"),
     }
