@@ -304,8 +304,8 @@ fn check_op(plan: &Plan, op: &Op) -> Fit {
             c.room("y", y, 0, &[len])
         }
         Op::Concat { ref xs, y, hw } => {
-            if xs.is_empty() || xs.len() > 8 {
-                return Err(format!("{} inputs; 1 to 8 are possible", xs.len()));
+            if xs.is_empty() || xs.len() > 32 {
+                return Err(format!("{} inputs; 1 to 32 are possible", xs.len()));
             }
             let mut sum = 0usize;
             for &(x, ch) in xs {
