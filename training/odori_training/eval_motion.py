@@ -114,7 +114,7 @@ def song_inputs(pairs, k, steps, style=None, control=None):
 
 def endure(model, tokenizer, pairs, ids, steps, args):
     """The songs again and again without a reset: does the dance decay, drift or freeze?"""
-    rows = [song_inputs(pairs, k, steps, style=1 + n) for n, k in enumerate(ids)]
+    rows = [song_inputs(pairs, k, steps, style=1 + n, control=args.energy) for n, k in enumerate(ids)]
     times = int(np.ceil(args.long * 60 * 15 / steps))
     stack = lambda i: torch.from_numpy(np.stack([np.concatenate([r[i]] * times) for r in rows]))  # noqa: E731
     x, _ = rollout(model, tokenizer, stack(0), stack(1), stack(2), stack(3), args.temperature, args.top_p, args.seed)
@@ -131,6 +131,7 @@ def main():
     parser.add_argument("--temperature", type=float, default=SAMPLING["temperature"])
     parser.add_argument("--top-p", type=float, default=SAMPLING["top_p"])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--energy", type=float, default=None, help="the control, 0 to 1; without it what the held-out choreography had")
     parser.add_argument("--long", type=float, default=0, help="minutes of one long dance of four songs, judged minute by minute")
     parser.add_argument("--picture", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
@@ -145,7 +146,7 @@ def main():
     if args.long:
         endure(model, tokenizer, pairs, ids[:4], steps, args)
         return
-    rows = [song_inputs(pairs, k, steps, style=1 + n % 5 if n % 6 != 5 else 7) for n, k in enumerate(ids)]
+    rows = [song_inputs(pairs, k, steps, style=1 + n % 5 if n % 6 != 5 else 7, control=args.energy) for n, k in enumerate(ids)]
     stack = lambda i: torch.from_numpy(np.stack([r[i] for r in rows]))  # noqa: E731
     x, _ = rollout(model, tokenizer, stack(0), stack(1), stack(2), stack(3), args.temperature, args.top_p, args.seed)
     with open(sk.ROOT / "models/motion.safetensors", "rb") as f:

@@ -6,6 +6,8 @@ f32 arithmetic on the f16-rounded weights in models/. Token tensors are stored a
 engine's weight loader reads them. Nothing here trains or needs data.
 """
 
+import json
+
 import numpy as np
 import torch
 from safetensors.torch import save_file
@@ -14,7 +16,7 @@ from . import features, synth
 from . import skeleton as sk
 from .eval_motion import load_motion, rollout
 from .motion_step import MotionStep, check
-from .train_motion import load_tokenizer
+from .train_motion import OUT, load_tokenizer
 
 GOLDEN = sk.ROOT / "models/golden"
 LIMIT_BYTES = 300_000
@@ -48,8 +50,25 @@ def inputs(steps):
     return (torch.from_numpy(music).half(), torch.from_numpy(beat), torch.full((steps,), 4), torch.full((steps, 1), 0.6))
 
 
+def idle_tokens():
+    """models/idle.safetensors: a loop of a dancer who stands and breathes, for the engine to play while there is no music."""
+    path = OUT / "tokens.safetensors"
+    if not path.exists():
+        print("no tokens of the clips here: models/idle.safetensors stays as it is")
+        return
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as f:
+        tokens, start, names = f.get_tensor("tokens"), f.get_tensor("clip_start"), json.loads(f.metadata()["names"])
+    k = names.index("idle_0")
+    loop = tokens[start[k] : start[k + 1]]
+    save_file({"tokens": loop.half().contiguous()}, sk.ROOT / "models/idle.safetensors", {"version": "1", "about": "tokens (T,10) at 15 Hz, to be played round and round"})
+    print("models/idle.safetensors:", tuple(loop.shape))
+
+
 def main():
     torch.set_num_threads(1)
+    idle_tokens()
     features_golden()
     tokenizer, motion = load_tokenizer(), load_motion()
     worst = check(motion)

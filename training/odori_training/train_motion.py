@@ -55,12 +55,16 @@ def running_mean(x, warm=None):
 class Pairs:
     """Crops of the pairs with everything a step sees."""
 
+    wake = 0.12  # share of the crops that begin with the history of a dancer who stands
+
     def __init__(self, folder, tokens_folder, test: bool, seed: int):
         d = load_file(folder / "pairs.safetensors")
         self.d, self.rng, self.test = d, np.random.default_rng(seed), test
         tok = [load_file(tokens_folder / f"pair_tokens{m}.safetensors")["tokens"] for m in ("", "_mirror")]
         self.tokens = tok
         self.ids = np.flatnonzero(d["test"] == int(test))
+        # Stretches of calm motion, to stand for a history from which the music has to wake the dancer.
+        self.calm = np.flatnonzero((d["style"] == mocap.STYLES.index("calm")) & (d["test"] == 0))
 
     def crop(self, k, at, length, plain=False):
         d, rng = self.d, self.rng
@@ -87,8 +91,15 @@ class Pairs:
         # A dropped style is "free"; quiet stretches may be danced to in any style's name.
         style = int(d["style"][k])
         style = 0 if not plain and rng.random() < 0.15 else style
-        warm = self.music_mean(k, at, arrived)
-        return prev, tokens[s], music, vector, np.full(length, style), energy[:, None].astype(np.float32), warm, self.motion_span(tokens, a, at)
+        warm, before = self.music_mean(k, at, arrived), self.motion_span(tokens, a, at)
+        if not plain and len(self.calm) and rng.random() < self.wake and not d["quiet"][s].any() and conf.all():
+            # Music plays and the dancer stands: the next step is to dance all the same.
+            c = int(rng.choice(self.calm))
+            n, first = int(rng.integers(3, max(length // 2, 4))), d["frame_start"][c] // 2
+            at_calm = first + int(rng.integers(d["frame_start"][c + 1] // 2 - first - 240 - n))
+            prev = np.concatenate([tokens[at_calm + 240 : at_calm + 240 + n], prev[n:]])
+            before = tokens[at_calm : at_calm + 240]
+        return prev, tokens[s], music, vector, np.full(length, style), energy[:, None].astype(np.float32), warm, before
 
     def music_mean(self, k, at, arrived):
         """What the running mean of music has come to before the crop."""
