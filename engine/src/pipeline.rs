@@ -9,6 +9,7 @@
 //! reads the time except to report what a stage cost. There are no queues and no threads of its own here: the caller pushes
 //! sound and asks for the frames that are due, and may skip the pictures (never the poses) of those it is late for.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use glam::Vec2;
@@ -78,7 +79,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             sampling: Sampling::default(),
-            energy: 0.6,
+            energy: 0.7,
             style: 0,
             horizon: Duration::ZERO,
         }
@@ -114,12 +115,29 @@ pub enum PipelineError {
 }
 
 /// The trained weights, read and checked.
-#[derive(Clone)]
 pub struct Models {
     pub tokenizer: Weights,
     pub motion: Weights,
     pub denoiser: Weights,
+    /// How the dancer stands in silence, 30 Hz, over and over.
+    pub idle: Arc<Vec<Pose>>,
 }
+
+impl Models {
+    /// # Errors
+    /// If the idle loop does not fit the models.
+    pub fn new(backend: &Backend, tokenizer: Weights, motion: Weights, denoiser: Weights, idle: &Weights) -> Result<Self, PipelineError> {
+        let idle = Arc::new(crate::motion::idle_poses(backend, &motion, &tokenizer, idle)?);
+        Ok(Models { tokenizer, motion, denoiser, idle })
+    }
+}
+
+/// Root mean square below which a hop is silence: about -50 dB.
+const SILENCE: f32 = 0.003;
+/// Silence of this length lets the dancer come to rest; shorter ones are part of the music.
+const REST_AFTER_HOPS: u32 = 24;
+/// Share by which the dancer moves towards rest, and back, in a frame.
+const REST_STEP: f32 = 1.0 / 12.0;
 
 /// Picture making; absent when poses alone are wanted.
 struct Picture {
@@ -157,6 +175,13 @@ pub struct Pipeline {
     poses: [Pose; 2],
     /// Tokens of the last steps, newest last, for the renderer's pose window.
     tokens: Vec<[u16; TOKEN_SLOTS]>,
+    idle: Arc<Vec<Pose>>,
+    /// Hops of silence up to now.
+    silent_hops: u32,
+    /// 0 dancing to 1 at rest.
+    rest: f32,
+    /// What the frame being made shows.
+    shown: Pose,
     /// Samples pushed so far.
     heard: u64,
     /// Frames made or skipped so far.
@@ -245,6 +270,10 @@ impl Pipeline {
             beat_state: BeatState::default(),
             beats: Vec::with_capacity(16),
             poses: [rest.clone(), rest],
+            shown: models.idle[0].clone(),
+            idle: Arc::clone(&models.idle),
+            silent_hops: REST_AFTER_HOPS,
+            rest: 1.0,
             tokens: Vec::with_capacity(TOKEN_STEPS + 1),
             heard: 0,
             ticks: 0,
@@ -301,6 +330,8 @@ impl Pipeline {
             let hop = self.features.next_hop().copied();
             self.timings[Stage::Features as usize] += start.elapsed();
             if let Some(hop) = hop {
+                let energy = self.hop_sound.iter().map(|s| s * s).sum::<f32>() / HOP_SAMPLES as f32;
+                self.silent_hops = if energy.sqrt() < SILENCE { self.silent_hops.saturating_add(1) } else { 0 };
                 self.hear(&hop);
             }
         }
@@ -328,7 +359,7 @@ impl Pipeline {
         let input = StepInput {
             music: &self.music,
             beat: self.beat_state.at(self.heard + horizon).conditioning(),
-            energy: self.settings.energy,
+            energy: if self.silent() { 0.0 } else { self.settings.energy },
             style: self.settings.style,
             sampling: self.settings.sampling,
         };
@@ -367,10 +398,23 @@ impl Pipeline {
         self.advance(true)
     }
 
+    fn silent(&self) -> bool {
+        self.silent_hops >= REST_AFTER_HOPS
+    }
+
     /// The dancer's pose at the frame's own time: steps and frames share the master clock, two frames to a step,
-    /// so the frame due when a step has just run shows its first pose and the next frame its second.
-    fn pose_at_tick(&self, tick: u64) -> &Pose {
-        &self.poses[(tick % 2) as usize]
+    /// so the frame due when a step has just run shows its first pose and the next frame its second. In silence it
+    /// fades to standing and breathing.
+    fn pose_at_tick(&mut self, tick: u64) -> Pose {
+        let towards = if self.silent() { REST_STEP } else { -REST_STEP };
+        self.rest = (self.rest + towards).clamp(0.0, 1.0);
+        let dance = &self.poses[(tick % 2) as usize];
+        if self.rest == 0.0 {
+            return dance.clone();
+        }
+        let idle = &self.idle[tick as usize % self.idle.len()];
+        // Slow at both ends.
+        dance.lerp(idle, self.rest * self.rest * (3.0 - 2.0 * self.rest))
     }
 
     fn advance(&mut self, draw: bool) -> Result<Option<Frame<'_>>, PipelineError> {
@@ -380,7 +424,8 @@ impl Pipeline {
         self.ticks += 1;
         let tick = self.ticks;
         let mut rung = Rung::Puppet;
-        let pose = self.pose_at_tick(tick).clone();
+        self.shown = self.pose_at_tick(tick);
+        let pose = &self.shown;
         let camera = self.picture.as_ref().map_or(Camera::full_body(512.0, 512.0), |p| p.camera);
         let mut keypoints = pose.keypoints(&camera);
         let mut rgba = &[][..];
@@ -389,7 +434,7 @@ impl Pipeline {
         if let Some(picture) = &mut self.picture {
             let [.., puppet, denoise, compose] = &mut timings;
             let start = Instant::now();
-            let frame = picture.pose(&pose);
+            let frame = picture.pose(pose);
             keypoints = frame.keypoints;
             *puppet += start.elapsed();
             if draw {
@@ -409,7 +454,7 @@ impl Pipeline {
             width,
             height,
             media_samples: tick * TICK_SAMPLES,
-            pose: &self.poses[(tick % 2) as usize],
+            pose: &self.shown,
             keypoints,
             beat: self.beat_state,
             rung,

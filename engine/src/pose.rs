@@ -57,7 +57,7 @@ pub struct Camera {
 impl Camera {
     /// Frames a whole standing figure, arms raised included, in a picture of this size.
     pub fn full_body(width: f32, height: f32) -> Self {
-        Camera { centre: Vec2::new(0.0, 1.0), scale: (height / 2.3).min(width / 2.1), width, height }
+        Camera { centre: Vec2::new(0.0, 0.98), scale: (height / 2.12).min(width / 2.0), width, height }
     }
 
     pub fn project(&self, p: Vec3) -> Vec2 {

@@ -139,7 +139,7 @@ pub struct RenderArgs {
     #[arg(long, default_value = "0")]
     pub style: String,
     /// 0 calm to 1 wild.
-    #[arg(long, default_value_t = 0.6, value_parser = energy)]
+    #[arg(long, default_value_t = 0.7, value_parser = energy)]
     pub energy: f32,
     /// Write the motion as BVH.
     #[arg(long, value_name = "FILE")]

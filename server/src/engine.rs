@@ -13,6 +13,7 @@ use odori_kernels::{Backend, Weights, cpu, gpu};
 
 const TOKENIZER: &[u8] = include_bytes!("../../models/tokenizer.safetensors");
 const MOTION: &[u8] = include_bytes!("../../models/motion.safetensors");
+const IDLE: &[u8] = include_bytes!("../../models/idle.safetensors");
 const DENOISER: &[u8] = include_bytes!("../../models/denoiser.safetensors");
 
 /// Which family of kernels to use.
@@ -68,17 +69,25 @@ fn version(weights: &Weights) -> String {
     weights.metadata("version").unwrap_or("unversioned").to_owned()
 }
 
-fn read_models(folder: Option<&std::path::Path>) -> anyhow::Result<Models> {
+/// The weights files, unchecked against each other.
+struct Files {
+    tokenizer: Weights,
+    motion: Weights,
+    denoiser: Weights,
+    idle: Weights,
+}
+
+fn read_files(folder: Option<&std::path::Path>) -> anyhow::Result<Files> {
     let read = |name: &str, built_in: &'static [u8]| -> anyhow::Result<Weights> {
         let file = folder.map(|f| f.join(format!("{name}.safetensors")));
         let what = file.as_ref().map_or_else(|| format!("the built-in {name} weights"), |f| f.display().to_string());
         let bytes = match &file {
-            Some(path) => std::borrow::Cow::Owned(std::fs::read(path).with_context(|| what.clone())?),
+            Some(path) => std::borrow::Cow::Owned(std::fs::read(path).with_context(|| format!("{what} cannot be read"))?),
             None => std::borrow::Cow::Borrowed(built_in),
         };
         Weights::from_safetensors(&bytes).with_context(|| what)
     };
-    Ok(Models { tokenizer: read("tokenizer", TOKENIZER)?, motion: read("motion", MOTION)?, denoiser: read("denoiser", DENOISER)? })
+    Ok(Files { tokenizer: read("tokenizer", TOKENIZER)?, motion: read("motion", MOTION)?, denoiser: read("denoiser", DENOISER)?, idle: read("idle", IDLE)? })
 }
 
 impl Machine {
@@ -87,9 +96,10 @@ impl Machine {
     /// # Errors
     /// Names the weights file or the device that cannot be used.
     pub fn open(options: &Options) -> anyhow::Result<Self> {
-        let models = read_models(options.models.as_deref())?;
-        let styles = odori_engine::motion::style_names(&models.motion);
-        let (backend, reason) = choose(options.compute, &models, options.working_size)?;
+        let files = read_files(options.models.as_deref())?;
+        let styles = odori_engine::motion::style_names(&files.motion);
+        let (backend, reason) = choose(options.compute, &files.denoiser, options.working_size)?;
+        let models = Models::new(&backend, files.tokenizer, files.motion, files.denoiser, &files.idle)?;
         Ok(Machine {
             backend,
             reason,
@@ -167,8 +177,8 @@ fn cpu_backend() -> Backend {
 }
 
 /// Measures one denoise step on a backend: the median of a few.
-fn measure(backend: &Backend, models: &Models, size: usize) -> anyhow::Result<Duration> {
-    let mut denoiser = Denoiser::new(backend, &models.denoiser, size)?;
+fn measure(backend: &Backend, weights: &Weights, size: usize) -> anyhow::Result<Duration> {
+    let mut denoiser = Denoiser::new(backend, weights, size)?;
     let warp = vec![0.5; size * size * 4];
     let validity = vec![1.0; size * size];
     denoiser.set_reference(&warp)?;
@@ -184,7 +194,7 @@ fn measure(backend: &Backend, models: &Models, size: usize) -> anyhow::Result<Du
     Ok(times[times.len() / 2])
 }
 
-fn choose(compute: Compute, models: &Models, size: usize) -> anyhow::Result<(Backend, String)> {
+fn choose(compute: Compute, denoiser: &Weights, size: usize) -> anyhow::Result<(Backend, String)> {
     if compute == Compute::Cpu {
         return Ok((cpu_backend(), "asked for".into()));
     }
@@ -197,9 +207,9 @@ fn choose(compute: Compute, models: &Models, size: usize) -> anyhow::Result<(Bac
         (_, Ok(device)) => {
             let name = device.info().name.clone();
             let (cpu, gpu) = (cpu_backend(), Backend::Gpu(device));
-            let on_cpu = measure(&cpu, models, size)?;
+            let on_cpu = measure(&cpu, denoiser, size)?;
             // A GPU that fails its first step is not chosen; its reason is shown.
-            match measure(&gpu, models, size) {
+            match measure(&gpu, denoiser, size) {
                 Ok(on_gpu) if on_gpu < on_cpu => Ok((gpu, format!("a denoise step takes {:.1} ms on {name}, {:.1} ms on the CPU", ms(on_gpu), ms(on_cpu)))),
                 Ok(on_gpu) => Ok((cpu, format!("a denoise step takes {:.1} ms on the CPU, {:.1} ms on {name}", ms(on_cpu), ms(on_gpu)))),
                 Err(e) => Ok((cpu, format!("{name} failed: {e}"))),

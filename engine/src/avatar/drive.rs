@@ -157,6 +157,12 @@ fn block(rotation: Quat, up: Vec3, least: f32, shortest: f32) -> Block {
 }
 
 impl Block {
+    /// Held within `reach` radians of the block below it: a flat picture that folds further shows its inside out.
+    fn within(mut self, below: f32, reach: f32) -> Block {
+        self.angle = below + (wrap(self.angle, below) - below).clamp(-reach, reach);
+        self
+    }
+
     fn transform(&self, rest: Vec2, to: Vec2, axis: Vec2, scale: f32) -> BoneTransform {
         let rest_angle = axis.x.atan2(-axis.y);
         let angle = self.angle - rest_angle;
@@ -246,19 +252,19 @@ fn body(rig: &Rig, joints: &Joints, scale: f32, bones: &mut [BoneTransform; BONE
     let head = joints.rotations[n.head];
 
     let axis = |a: Vec2, b: Vec2| (b - a).normalize_or(Vec2::NEG_Y);
-    let low = block(hips, unit(0, n.chest), 0.6, 0.5);
+    let low = block(hips, unit(0, n.chest), 0.6, 0.5).within(0.0, 1.0);
     let pelvis = low.transform(rig.pelvis, Vec2::ZERO, axis(rig.pelvis, rig.spine), scale);
     bones[bone::PELVIS] = pelvis;
     let spine = pelvis.apply(rig.spine);
-    let high = block(chest, unit(n.chest, n.neck), 0.6, 0.5);
+    let high = block(chest, unit(n.chest, n.neck), 0.6, 0.5).within(low.angle, 0.7);
     let upper = high.transform(rig.spine, spine, axis(rig.spine, rig.neck), scale);
     bones[bone::CHEST] = upper;
     let neck = upper.apply(rig.neck);
 
-    let up = block(joints.rotations[n.neck], unit(n.neck, n.head), 0.8, 0.7);
+    let up = block(joints.rotations[n.neck], unit(n.neck, n.head), 0.8, 0.7).within(high.angle, 0.4);
     bones[bone::NECK] = up.transform(rig.neck, neck, axis(rig.neck, rig.skull), scale);
     let skull = bones[bone::NECK].apply(rig.skull);
-    let top = block(head, head * Vec3::Y, 0.82, 0.82);
+    let top = block(head, head * Vec3::Y, 0.82, 0.82).within(up.angle, 0.4);
     bones[bone::HEAD] = top.transform(rig.skull, skull, axis(rig.skull, rig.head_top), scale);
     // A nod shifts the face down or up over the skull.
     let nod = (head * Vec3::Z).y.clamp(-0.5, 0.5);

@@ -78,7 +78,7 @@ impl Avatar {
             return Err(bad("its name is too long"));
         }
         let reference = from_png(part("reference.png")?.data(), REFERENCE_MAX)?;
-        let atlas = from_png(part("atlas.png")?.data(), 4096)?;
+        let atlas = from_png(part("atlas.png")?.data(), 8192)?;
         if !atlas.width.is_multiple_of(4) || !atlas.height.is_multiple_of(4) {
             return Err(bad("its atlas has odd sides"));
         }
@@ -159,7 +159,7 @@ fn from_png(bytes: &[u8], most: u32) -> Result<Image, AvatarError> {
     let mut reader = image::ImageReader::with_format(std::io::Cursor::new(bytes), image::ImageFormat::Png);
     let mut limits = image::Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(most), Some(most));
-    limits.max_alloc = Some(256 << 20);
+    limits.max_alloc = Some(512 << 20);
     reader.limits(limits);
     let picture = reader.decode().map_err(|e| bad(format!("a picture in it cannot be read ({e})")))?.into_rgba8();
     if picture.width() < 4 || picture.height() < 4 {

@@ -196,7 +196,7 @@ impl Session {
             ),
             None => (SourceChoice::Live {}, Source::Live(live.clone())),
         };
-        let dance = DanceSettings { seed: 1, style: 0, energy: 0.6 };
+        let dance = DanceSettings { seed: 1, style: 0, energy: 0.7 };
         // The log names a session by its beginning: whoever reads it must not be able to join.
         let span = tracing::info_span!("session", id = &id[..6]);
         Ok(Arc::new(Self {

@@ -59,6 +59,9 @@ async function act(action: () => Promise<void>): Promise<void> {
     await action();
   } catch (error) {
     fault(reason(error));
+    if (!live && session) {
+      await stop();
+    }
   } finally {
     busy = false;
     refresh();
