@@ -60,7 +60,7 @@ pub(crate) fn find(width: u32, height: u32, rgba: Vec<u8>) -> Result<Figure, Ava
 
     // A margin so that bilinear samples and the mesh's rim see clear pixels.
     let (bw, bh) = (x1 - x0, y1 - y0);
-    let scale = (REFERENCE_MAX as f32 - 8.0) / bw.max(bh) as f32;
+    let scale = (REFERENCE_MAX as f32 - 12.0) / bw.max(bh) as f32;
     let scale = scale.min(1.0);
     let margin = (4.0 / scale).ceil() as i64;
     let (cx, cy) = (x0 as i64 - margin, y0 as i64 - margin);
