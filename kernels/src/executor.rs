@@ -62,6 +62,14 @@ impl Executor {
         }
     }
 
+    /// What the device last failed at; the CPU does not fail. Reads give zeros from then on.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::Cpu(_) => None,
+            Self::Gpu(e) => e.error(),
+        }
+    }
+
     /// Zeroes the State buffers.
     pub fn reset(&mut self) {
         match self {

@@ -1,4 +1,6 @@
 //! The NEON form of [`Simd`], part of every aarch64. This file holds no kernels.
+// NEON is part of every aarch64, so which intrinsics need `unsafe` differs between compiler versions.
+#![allow(unused_unsafe, reason = "see above")]
 
 use std::arch::aarch64::*;
 

@@ -2,6 +2,7 @@
 //!
 //! `CpuExecutor::run` allocates nothing. Kernels are generic over `simd::Simd` and reached through `level::Table`.
 
+mod affinity;
 #[cfg(target_arch = "aarch64")]
 mod arm;
 mod attention;

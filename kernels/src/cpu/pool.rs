@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use super::affinity::{Cores, current_core};
+
 /// How long a worker looks for the next job before it parks.
 const SPIN: Duration = Duration::from_micros(60);
 
@@ -34,6 +36,8 @@ struct Shared {
     failed: AtomicBool,
     stop: AtomicBool,
     sleeping: Box<[AtomicBool]>,
+    /// The core of the last caller.
+    caller_core: AtomicUsize,
 }
 
 // SAFETY: `job` is written only by the holder of the submit lock while the gate is closed and empty, and read only by
@@ -78,6 +82,7 @@ impl Pool {
             job: UnsafeCell::new(Job { task: std::ptr::null::<fn(usize, usize)>() as *const Task<'static>, items: 0 }),
             failed: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            caller_core: AtomicUsize::new(usize::MAX),
             sleeping: (0..wanted).map(|_| AtomicBool::new(false)).collect(),
         });
         let mut handles = Vec::new();
@@ -129,6 +134,7 @@ impl Pool {
         };
         let shared = &*self.inner.shared;
         shared.next.store(0, Ordering::Relaxed);
+        shared.caller_core.store(current_core(), Ordering::Relaxed);
         // SAFETY: the gate is closed and empty here, so nobody else looks at the job. The lifetime is erased, but `Close`
         // below shuts the gate and waits until it is empty before this function can return or unwind.
         unsafe {
@@ -169,6 +175,7 @@ impl Drop for Close<'_> {
 }
 
 fn worker(shared: &Shared, index: usize) {
+    let cores = Cores::of_this_thread();
     let mut done = 0u64;
     let mut idle_since = None;
     let mut turns = 0u32;
@@ -180,6 +187,10 @@ fn worker(shared: &Shared, index: usize) {
                 continue;
             }
             done = number;
+            let core = shared.caller_core.load(Ordering::Relaxed);
+            if let Some(cores) = cores.as_ref().filter(|_| core == current_core()) {
+                cores.leave(core);
+            }
             // SAFETY: we are counted inside an open gate, so the caller keeps the task alive until we leave.
             let (task, items) = unsafe {
                 let job = &*shared.job.get();
