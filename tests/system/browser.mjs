@@ -9,6 +9,8 @@ export const launch = (extra = []) =>
     args: [
       "--no-sandbox",
       "--disable-gpu",
+      // WebGL without a graphics card, for the overlay.
+      "--enable-unsafe-swiftshader",
       "--disable-quic",
       "--no-first-run",
       "--disable-background-networking",

@@ -9,11 +9,14 @@ import { serve } from "./odori.mjs";
 const PICTURES = "target/system-tests";
 let odori;
 let browser;
+let context;
 
 before(async () => {
   mkdirSync(PICTURES, { recursive: true });
   odori = await serve(["demo", "--no-open"]);
   browser = await launch();
+  // One context, as one person's browser: the studio finds its session again.
+  context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
 });
 
 after(async () => {
@@ -60,7 +63,7 @@ const observe = (page, selector, seconds) =>
   );
 
 test("the studio plays a dancer that moves, with sound", async () => {
-  const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+  const page = await context.newPage();
   const faults = [];
   page.on("pageerror", (error) => faults.push(String(error)));
   await page.goto(odori.base);
@@ -80,13 +83,14 @@ test("the studio plays a dancer that moves, with sound", async () => {
 });
 
 test("the overlay is clear where there is no dancer", async () => {
-  const studio = await browser.newPage();
+  const studio = await context.newPage();
   await studio.goto(odori.base);
   await studio.waitForFunction(() => document.querySelector("#overlay-url").value.includes("/overlay/"));
   const url = await studio.inputValue("#overlay-url");
-  const start = studio.getByRole("button", { name: "Start" });
-  if (await start.isVisible()) await start.click();
-  const page = await browser.newPage({ viewport: { width: 512, height: 512 } });
+  await studio.getByRole("button", { name: "Start" }).click();
+  await studio.waitForFunction(() => document.querySelector("#video").videoWidth > 0, null, { timeout: 20_000 });
+  const page = await context.newPage();
+  await page.setViewportSize({ width: 512, height: 512 });
   await page.goto(url);
   await page.waitForFunction(() => document.querySelector("#stage").width === 512, null, { timeout: 20_000 });
   await page.waitForTimeout(1000);

@@ -129,6 +129,12 @@ export class Api {
     return this.ask("POST", `/api/sessions/${id}/stop`);
   }
 
+  /** Stops while the page goes away. */
+  leave(id: string): void {
+    const headers: Record<string, string> = this.token ? { authorization: `Bearer ${this.token}` } : {};
+    void fetch(`/api/sessions/${id}/stop`, { method: "POST", headers, keepalive: true }).catch(() => {});
+  }
+
   whep(id: string): string {
     return `/whep/${id}`;
   }

@@ -19,10 +19,13 @@ const SESSION_KEY = "odori-session";
 
 const api = new Api(new URLSearchParams(location.search).get("token"));
 let session: Session | null = null;
+/** The song uploaded last, to be chosen again. */
+let uploaded: File | null = null;
 let source: Source = { kind: "song", id: "" };
 let viewer: Peer | null = null;
 let sender: { peer: Peer; stream: MediaStream } | null = null;
 let live = false;
+let viewers = 0;
 let busy = false;
 
 function say(text: string, kind: "" | "live" | "error" = ""): void {
@@ -95,12 +98,16 @@ async function start(): Promise<void> {
   const id = session.id;
   if (source.kind === "microphone" || source.kind === "tab") {
     const stream = await listenTo(source.kind);
-    await api.setSource(id, { kind: "live" });
+    session = await api.setSource(id, { kind: "live" });
     const peer = await publish(api.whip(id), api.token, stream);
     sender = { peer, stream };
     stream.getAudioTracks()[0]!.addEventListener("ended", () => void act(stop));
+  } else if (source.kind === "upload") {
+    if (uploaded && session.source.kind !== "upload") {
+      session = await api.uploadSong(id, uploaded, element<HTMLInputElement>("loop").checked);
+    }
   } else if (source.kind === "song") {
-    await api.setSource(id, { kind: "song", id: source.id, loop: element<HTMLInputElement>("loop").checked });
+    session = await api.setSource(id, { kind: "song", id: source.id, loop: element<HTMLInputElement>("loop").checked });
   }
   const joined = watch(api.whep(id), api.token, show);
   // The viewer hears a live source already: the preview stays silent then, or it would echo.
@@ -161,6 +168,7 @@ function status(s: Status): void {
     `${s.late_frames} late`,
     `${s.viewers} ${s.viewers === 1 ? "viewer" : "viewers"}`,
   ].join(" · ");
+  viewers = s.viewers;
   if (s.error) fault(s.error);
   if (live && (s.state === "ended" || s.state === "failed")) void act(stop);
 }
@@ -270,7 +278,8 @@ async function open(): Promise<void> {
     const was = live;
     if (was) await stop();
     say("Reading the song…");
-    await api.uploadSong(session!.id, file, element<HTMLInputElement>("loop").checked);
+    session = await api.uploadSong(session!.id, file, element<HTMLInputElement>("loop").checked);
+    uploaded = file;
     fillSources(songs, file.name);
     say("Ready");
     if (was) await start();
@@ -306,6 +315,8 @@ element("copy").addEventListener("click", async () => {
   setTimeout(() => (element("copy").textContent = "Copy"), 1500);
 });
 window.addEventListener("pagehide", () => {
+  // An overlay may go on watching; if nobody does, the machine is free for the next session.
+  if (session && live && viewers <= 1) api.leave(session.id);
   void viewer?.close();
   void sender?.peer.close();
 });
