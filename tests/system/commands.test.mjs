@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { crc32, deflateSync } from "node:zlib";
 import { run } from "./odori.mjs";
 
 const dir = mkdtempSync(join(tmpdir(), "odori-"));
@@ -90,14 +91,26 @@ const bad = [
 ];
 writeFileSync(at("corrupt.mp3"), Buffer.from(Array.from({ length: 5000 }, (_, i) => (i * 7919) % 251)));
 writeFileSync(at("empty.wav"), "");
-// A white 64 x 64 PNG.
-writeFileSync(
-  at("blank.png"),
-  Buffer.from(
-    "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAAAAACPAi4CAAAAOklEQVR42u3OMQEAAAgDoJnc6BpjDyQgd7VqAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQGBfuABnIcBf6ZPvfIAAAAASUVORK5CYII=",
-    "base64",
-  ),
-);
+writeFileSync(at("blank.png"), whitePng(64));
+
+/** A white square, as a PNG. */
+function whitePng(size) {
+  const chunk = (type, data) => {
+    const body = Buffer.concat([Buffer.from(type), data]);
+    const out = Buffer.alloc(body.length + 8);
+    out.writeUInt32BE(data.length, 0);
+    body.copy(out, 4);
+    out.writeUInt32BE(crc32(body), body.length + 4);
+    return out;
+  };
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(size, 0);
+  header.writeUInt32BE(size, 4);
+  header.set([8, 2], 8);
+  const row = Buffer.concat([Buffer.from([0]), Buffer.alloc(size * 3, 255)]);
+  const pixels = deflateSync(Buffer.concat(Array(size).fill(row)));
+  return Buffer.concat([Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]), chunk("IHDR", header), chunk("IDAT", pixels), chunk("IEND", Buffer.alloc(0))]);
+}
 
 for (const [name, args, message] of bad) {
   test(`${name} is refused in words`, async () => {
