@@ -182,8 +182,8 @@ impl Recorder<'_> {
             self.b.op(Op::Embed { ids, ids_offset: step * TOKEN_SLOTS, table, row_stride: cfg.codes + 1, y, m: TOKEN_SLOTS, d: cfg.token_dim, accumulate: false });
             parts.push((y, width));
         }
-        parts.push((time, cfg.time_dim));
-        let (h, k) = self.concat(parts, 1);
+        let tokens = self.concat(parts, 1);
+        let (h, k) = self.concat(vec![tokens, (time, cfg.time_dim)], 1);
         let h = self.b.linear("cond1", h, LinearShape { m: 1, k, n: cfg.cond }, true, Act::Silu, None);
         self.b.linear("cond2", h, LinearShape { m: 1, k: cfg.cond, n: cfg.cond }, true, Act::Silu, None)
     }
