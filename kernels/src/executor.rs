@@ -3,17 +3,19 @@
 //! This file only forwards; it must not compute anything.
 
 use crate::plan::{Buf, Plan, Scalar, Step};
-use crate::{PlanError, Weights, cpu};
+use crate::{PlanError, Weights, cpu, gpu};
 
 /// Where plans run. Cheap to clone.
 #[derive(Clone)]
 pub enum Backend {
     Cpu(cpu::Pool),
+    Gpu(gpu::Device),
 }
 
 /// A plan loaded for one backend: write inputs, run, read outputs.
 pub enum Executor {
     Cpu(cpu::CpuExecutor),
+    Gpu(gpu::GpuExecutor),
 }
 
 impl Executor {
@@ -24,6 +26,7 @@ impl Executor {
     pub fn new(backend: &Backend, plan: &Plan, weights: &Weights) -> Result<Self, PlanError> {
         match backend {
             Backend::Cpu(pool) => cpu::CpuExecutor::new(pool, plan, weights).map(Self::Cpu),
+            Backend::Gpu(device) => gpu::GpuExecutor::new(device, plan, weights).map(Self::Gpu),
         }
     }
 
@@ -31,6 +34,7 @@ impl Executor {
     pub fn write(&mut self, buf: Buf, data: &[f32]) {
         match self {
             Self::Cpu(e) => e.write(buf, data),
+            Self::Gpu(e) => e.write(buf, data),
         }
     }
 
@@ -38,6 +42,7 @@ impl Executor {
     pub fn write_at(&mut self, buf: Buf, offset: usize, data: &[f32]) {
         match self {
             Self::Cpu(e) => e.write_at(buf, offset, data),
+            Self::Gpu(e) => e.write_at(buf, offset, data),
         }
     }
 
@@ -45,6 +50,7 @@ impl Executor {
     pub fn run(&mut self, params: &[u32]) {
         match self {
             Self::Cpu(e) => e.run(params),
+            Self::Gpu(e) => e.run(params),
         }
     }
 
@@ -52,6 +58,7 @@ impl Executor {
     pub fn read(&mut self, buf: Buf, out: &mut [f32]) {
         match self {
             Self::Cpu(e) => e.read(buf, out),
+            Self::Gpu(e) => e.read(buf, out),
         }
     }
 
@@ -59,6 +66,7 @@ impl Executor {
     pub fn reset(&mut self) {
         match self {
             Self::Cpu(e) => e.reset(),
+            Self::Gpu(e) => e.reset(),
         }
     }
 }

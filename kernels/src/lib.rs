@@ -6,6 +6,7 @@
 pub mod check;
 pub mod cpu;
 mod executor;
+pub mod gpu;
 pub mod layout;
 pub mod noise;
 pub mod plan;

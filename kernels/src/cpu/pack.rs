@@ -54,6 +54,7 @@ pub fn blocks(n: usize, lanes: usize, max_nv: usize, bytes_per_vector: usize) ->
 
 impl Packed {
     /// `w` is (n, c_in, taps) row-major, as a convolution (taps = k * k) or a linear layer (taps = 1) stores it.
+    #[expect(clippy::too_many_arguments, reason = "the layer's own sizes; called from one place")]
     pub fn new(level: Level, w: &[f32], bias: Option<&[f32]>, n: usize, c_in: usize, taps: usize, max_nv: usize, may_f16: bool) -> Self {
         let lanes = level.lanes();
         let f16 = may_f16 && level.f16() && w.iter().all(|&v| half::f16::from_f32(v).to_f32() == v);

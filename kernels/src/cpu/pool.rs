@@ -160,7 +160,7 @@ impl Drop for Close<'_> {
         let mut turns = 0u32;
         while self.0.gate.load(Ordering::Acquire) & INSIDE != 0 {
             turns += 1;
-            if turns.is_multiple_of(4096) {
+            if turns.is_multiple_of(512) {
                 std::thread::yield_now();
             }
             std::hint::spin_loop();

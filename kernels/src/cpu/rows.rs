@@ -12,41 +12,63 @@ use crate::plan::Act;
 /// The instruction set of `S`; `x` holds (rows, c), `first` c, `sums` 2c.
 #[inline(always)]
 pub unsafe fn channel_sums<S: Simd>(x: *const f32, first: *const f32, rows: usize, c: usize, sums: *mut f32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; each part takes whole vectors, the last one what is left.
     unsafe {
         let mut at = 0;
         while at < c {
-            let n = c - at;
-            if n >= 2 * S::LANES {
-                let (f0, f1) = (S::load(first.add(at)), S::load(first.add(at + S::LANES)));
-                let z = S::splat(0.0);
-                let (mut s0, mut s1, mut q0, mut q1) = (z, z, z, z);
-                for r in 0..rows {
-                    let p = x.add(r * c + at);
-                    let (d0, d1) = (S::sub(S::load(p), f0), S::sub(S::load(p.add(S::LANES)), f1));
-                    s0 = S::add(s0, d0);
-                    s1 = S::add(s1, d1);
-                    q0 = S::fma(d0, d0, q0);
-                    q1 = S::fma(d1, d1, q1);
+            let (x, first, sums) = (x.add(at), first.add(at), sums.add(at));
+            // Four vectors side by side make a run of memory that prefetchers follow.
+            at += match (c - at) / S::LANES {
+                0 => {
+                    sums_of_the_rest::<S>(x, first, rows, c, sums, c - at);
+                    S::LANES
                 }
-                S::store(sums.add(at), s0);
-                S::store(sums.add(at + S::LANES), s1);
-                S::store(sums.add(c + at), q0);
-                S::store(sums.add(c + at + S::LANES), q1);
-                at += 2 * S::LANES;
-                continue;
-            }
-            let f = load_upto::<S>(first.add(at), n);
-            let (mut s, mut q) = (S::splat(0.0), S::splat(0.0));
-            for r in 0..rows {
-                let d = S::sub(load_upto::<S>(x.add(r * c + at), n), f);
-                s = S::add(s, d);
-                q = S::fma(d, d, q);
-            }
-            store_upto::<S>(sums.add(at), s, n);
-            store_upto::<S>(sums.add(c + at), q, n);
-            at += S::LANES;
+                1 => sums_of::<S, 1>(x, first, rows, c, sums),
+                2 => sums_of::<S, 2>(x, first, rows, c, sums),
+                3 => sums_of::<S, 3>(x, first, rows, c, sums),
+                _ => sums_of::<S, 4>(x, first, rows, c, sums),
+            };
         }
+    }
+}
+
+#[inline(always)]
+unsafe fn sums_of<S: Simd, const N: usize>(x: *const f32, first: *const f32, rows: usize, c: usize, sums: *mut f32) -> usize {
+    // SAFETY: the caller's promise, for N whole vectors.
+    unsafe {
+        let mut f = [S::splat(0.0); N];
+        let (mut s, mut q) = (f, f);
+        for (i, f) in f.iter_mut().enumerate() {
+            *f = S::load(first.add(i * S::LANES));
+        }
+        for r in 0..rows {
+            for i in 0..N {
+                let d = S::sub(S::load(x.add(r * c + i * S::LANES)), f[i]);
+                s[i] = S::add(s[i], d);
+                q[i] = S::fma(d, d, q[i]);
+            }
+        }
+        for i in 0..N {
+            S::store(sums.add(i * S::LANES), s[i]);
+            S::store(sums.add(c + i * S::LANES), q[i]);
+        }
+    }
+    N * S::LANES
+}
+
+#[inline(always)]
+unsafe fn sums_of_the_rest<S: Simd>(x: *const f32, first: *const f32, rows: usize, c: usize, sums: *mut f32, n: usize) {
+    // SAFETY: the caller's promise, for n < LANES channels.
+    unsafe {
+        let f = S::load_n(first, n);
+        let (mut s, mut q) = (S::splat(0.0), S::splat(0.0));
+        for r in 0..rows {
+            let d = S::sub(S::load_n(x.add(r * c), n), f);
+            s = S::add(s, d);
+            q = S::fma(d, d, q);
+        }
+        S::store_n(sums, s, n);
+        S::store_n(sums.add(c), q, n);
     }
 }
 
@@ -58,36 +80,32 @@ pub unsafe fn channel_sums<S: Simd>(x: *const f32, first: *const f32, rows: usiz
 pub unsafe fn scale_rows<S: Simd>(x: *const f32, y: *mut f32, rows: usize, c: usize, mul: *const f32, add: *const f32, act: Act) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut at = 0;
-        while at < c {
-            let n = c - at;
-            let (m, a) = (load_upto::<S>(mul.add(at), n), load_upto::<S>(add.add(at), n));
-            if n >= S::LANES {
-                // One branch per column, not per vector.
-                match act {
-                    Act::None => column::<S>(x, y, rows, c, at, m, a, Act::None),
-                    Act::Silu => column::<S>(x, y, rows, c, at, m, a, Act::Silu),
-                    other => column::<S>(x, y, rows, c, at, m, a, other),
-                }
-            } else {
-                for r in 0..rows {
-                    let v = activate::<S>(act, S::fma(load_upto::<S>(x.add(r * c + at), n), m, a));
-                    store_upto::<S>(y.add(r * c + at), v, n);
-                }
-            }
-            at += S::LANES;
+        // One branch for all rows, not one per vector.
+        match act {
+            Act::None => scale_all::<S>(x, y, rows, c, mul, add, Act::None),
+            Act::Silu => scale_all::<S>(x, y, rows, c, mul, add, Act::Silu),
+            other => scale_all::<S>(x, y, rows, c, mul, add, other),
         }
     }
 }
 
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "inlined twice; a struct would only rename them")]
-unsafe fn column<S: Simd>(x: *const f32, y: *mut f32, rows: usize, c: usize, at: usize, m: S::V, a: S::V, act: Act) {
+unsafe fn scale_all<S: Simd>(x: *const f32, y: *mut f32, rows: usize, c: usize, mul: *const f32, add: *const f32, act: Act) {
     // SAFETY: the caller's promise.
     unsafe {
         for r in 0..rows {
-            let v = activate::<S>(act, S::fma(S::load(x.add(r * c + at)), m, a));
-            S::store(y.add(r * c + at), v);
+            let (x, y) = (x.add(r * c), y.add(r * c));
+            let mut at = 0;
+            while at + S::LANES <= c {
+                let v = S::fma(S::load(x.add(at)), S::load(mul.add(at)), S::load(add.add(at)));
+                S::store(y.add(at), activate::<S>(act, v));
+                at += S::LANES;
+            }
+            if at < c {
+                let n = c - at;
+                let v = S::fma(S::load_n(x.add(at), n), S::load_n(mul.add(at), n), S::load_n(add.add(at), n));
+                S::store_n(y.add(at), activate::<S>(act, v), n);
+            }
         }
     }
 }
@@ -243,7 +261,6 @@ unsafe fn dot<S: Simd>(a: *const f32, b: *const f32, n: usize) -> f32 {
 /// # Safety
 /// The instruction set of `S`; `x`, `z`, `y` hold n; `y` may be either input.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the equation has that many symbols")]
 pub unsafe fn axpby<S: Simd>(a: f32, x: *const f32, b: f32, z: *const f32, y: *mut f32, n: usize, act: Act) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -352,7 +369,7 @@ fn ln(x: f32) -> f32 {
     let f = if low { m + m - 1.0 } else { m - 1.0 };
     let z = f * f;
     let mut p = 7.037_683_6e-2f32;
-    for c in [-1.151_461e-1, 1.167_699_9e-1, -1.242_014_1e-1, 1.424_932_3e-1, -1.666_805_8e-1, 2.000_071_5e-1, -2.499_999_4e-1, 3.333_333_1e-1] {
+    for c in [-1.151_461e-1, 1.167_699_9e-1, -1.242_014_1e-1, 1.424_932_3e-1, -1.666_805_8e-1, 2.000_071_5e-1, -2.499_999_4e-1, 0.333_333_3] {
         p = p * f + c;
     }
     let mut y = f * z * p;

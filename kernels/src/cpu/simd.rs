@@ -2,7 +2,6 @@
 //!
 //! Kernels are written once, generic over [`Simd`], `#[inline(always)]`, and instantiated inside functions that enable the
 //! instruction set (`level.rs`). Nothing here may be called outside such a function.
-#![expect(clippy::missing_safety_doc, reason = "one rule for all of them, stated on the trait")]
 
 use crate::plan::Act;
 
@@ -83,7 +82,7 @@ pub unsafe fn activate<S: Simd>(act: Act, x: S::V) -> S::V {
             Act::Gelu => {
                 // 0.5 (1 + tanh u) = sigmoid(2u)
                 let x3 = S::mul(S::mul(x, x), x);
-                let u = S::mul(S::splat(1.595_769_1), S::fma(S::splat(0.044_715), x3, x));
+                let u = S::mul(S::splat(GELU_2), S::fma(S::splat(0.044_715), x3, x));
                 S::mul(x, sigmoid::<S>(u))
             }
             Act::Sigmoid => sigmoid::<S>(x),
@@ -105,6 +104,9 @@ pub unsafe fn store_upto<S: Simd>(p: *mut f32, v: S::V, n: usize) {
     // SAFETY: the caller's promise, for n elements.
     unsafe { if n >= S::LANES { S::store(p, v) } else { S::store_n(p, v, n) } }
 }
+
+/// 2 sqrt(2 / pi)
+const GELU_2: f32 = 1.595_769;
 
 /// The fallback every processor has: four lanes of plain Rust, which compilers turn into SSE2 or the like.
 #[derive(Clone, Copy)]

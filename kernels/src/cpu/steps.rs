@@ -72,6 +72,7 @@ impl Builder<'_> {
         self.weights.resolve(&self.plan.weights[w.0 as usize])
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the operation's own fields")]
     fn layer(&mut self, x: Buf, w: Weight, b: Option<Weight>, residual: Option<Buf>, y: Buf, shape: ConvShape, act: Act) -> Result<(), PlanError> {
         let bias = b.map(|b| self.weight(b)).transpose()?;
         // A pointwise convolution has no rows to speak of: one long row cuts better.

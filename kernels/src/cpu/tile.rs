@@ -138,7 +138,7 @@ unsafe fn accumulate<S: Simd, const NV: usize, const P: usize, const F16: bool>(
                 *v = if F16 { S::load_f16(w.cast::<u16>().add(i * S::LANES)) } else { S::load(w.cast::<f32>().add(i * S::LANES)) };
             }
             w = w.add(NV * S::LANES * if F16 { 2 } else { 4 });
-            for p in 0..P {
+            for (p, row) in acc.iter_mut().enumerate() {
                 let from = if p == 0 {
                     first
                 } else if p == P - 1 {
@@ -147,8 +147,8 @@ unsafe fn accumulate<S: Simd, const NV: usize, const P: usize, const F16: bool>(
                     base.wrapping_add(p * step)
                 };
                 let x = S::splat(*from.wrapping_add(c));
-                for i in 0..NV {
-                    acc[p][i] = S::fma(x, wv[i], acc[p][i]);
+                for (sum, &weight) in row.iter_mut().zip(&wv) {
+                    *sum = S::fma(x, weight, *sum);
                 }
             }
         }

@@ -3,7 +3,10 @@
 //! One table of tolerances for all. A backend that is absent is reported, never passed in silence.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use std::sync::OnceLock;
+
 use odori_kernels::cpu::{CpuExecutor, Level, Pool};
+use odori_kernels::gpu::{Device, GpuExecutor};
 use odori_kernels::plan::{Buf, BufKind, Plan, PlanBuilder};
 use odori_kernels::reference::ReferenceExecutor;
 use odori_kernels::{Executor, Weights, noise};
@@ -26,18 +29,21 @@ pub const NOISE: Tolerance = Tolerance { abs: 1e-5, rel: 1e-5 };
 
 pub enum Target {
     Cpu(Level, Pool),
+    Gpu(Device),
 }
 
 impl Target {
     pub fn name(&self) -> String {
         match self {
             Self::Cpu(level, pool) => format!("{} x{}", level.name(), pool.threads()),
+            Self::Gpu(device) => device.info().name.clone(),
         }
     }
 
     pub fn load(&self, plan: &Plan, weights: &Weights) -> Executor {
         match self {
             Self::Cpu(level, pool) => Executor::Cpu(CpuExecutor::with_level(pool, *level, plan, weights).unwrap()),
+            Self::Gpu(device) => Executor::Gpu(GpuExecutor::new(device, plan, weights).unwrap()),
         }
     }
 }
@@ -50,7 +56,24 @@ pub fn targets() -> Vec<Target> {
         out.push(Target::Cpu(level, one.clone()));
         out.push(Target::Cpu(level, two.clone()));
     }
+    out.extend(gpu().map(Target::Gpu));
     out
+}
+
+/// The best GPU, opened once per test binary.
+pub fn gpu() -> Option<Device> {
+    static GPU: OnceLock<Option<Device>> = OnceLock::new();
+    GPU.get_or_init(|| match Device::open_best(true) {
+        Ok(device) => {
+            println!("GPU: {:?}", device.info());
+            Some(device)
+        }
+        Err(e) => {
+            eprintln!("SKIPPED: no Vulkan adapter ({e})");
+            None
+        }
+    })
+    .clone()
 }
 
 /// Seeded values of unit size.

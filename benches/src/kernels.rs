@@ -1,0 +1,260 @@
+//! Every operation at the shapes of the shipped networks: held to the f64 reference, then timed.
+//!
+//! A figure is the median over `runs` of the mean over enough repetitions to fill two milliseconds.
+
+use std::time::Instant;
+
+use odori_kernels::cpu::{CpuExecutor, Level, Pool, peak_gflops};
+use odori_kernels::plan::{Act, Buf, BufKind, ConvShape, HeadShape, LinearShape, Op, PlanBuilder, Scalar, Step};
+use odori_kernels::reference::ReferenceExecutor;
+use odori_kernels::{Executor, Weights, noise};
+
+pub struct Options {
+    pub json: bool,
+    pub threads: usize,
+    pub runs: usize,
+    /// Only cases whose name contains this.
+    pub only: String,
+}
+
+#[derive(serde::Serialize)]
+pub struct Report {
+    pub level: &'static str,
+    pub threads: usize,
+    /// Measured multiply-add ceiling.
+    pub peak_gflops: f64,
+    pub rows: Vec<Row>,
+}
+
+#[derive(serde::Serialize)]
+pub struct Row {
+    pub name: String,
+    pub median_us: f64,
+    pub best_us: f64,
+    /// Floating point operations over the median; 0 for operations that only move data.
+    pub gflops: f64,
+    pub percent_of_peak: f64,
+    /// Largest difference from the reference, relative to its largest value.
+    pub worst_error: f64,
+}
+
+struct Case {
+    name: String,
+    flops: usize,
+    b: PlanBuilder,
+    weights: Weights,
+    inputs: Vec<(Buf, Vec<f32>)>,
+    out: Buf,
+}
+
+struct Maker {
+    b: PlanBuilder,
+    weights: Weights,
+    inputs: Vec<(Buf, Vec<f32>)>,
+}
+
+impl Maker {
+    fn new() -> Self {
+        Self { b: PlanBuilder::new(), weights: Weights::new(), inputs: Vec::new() }
+    }
+
+    fn values(len: usize, seed: u32, scale: f64) -> Vec<f32> {
+        (0..len as u32).map(|i| half::round(noise::gaussian(seed, 0, i) * scale)).collect()
+    }
+
+    fn input(&mut self, len: usize) -> Buf {
+        let buf = self.b.buf(format!("x{}", self.inputs.len()), len, BufKind::External);
+        let data = Self::values(len, 10 + self.inputs.len() as u32, 1.0);
+        self.inputs.push((buf, data));
+        buf
+    }
+
+    fn weight(&mut self, name: &str, dims: &[usize], scale: f64) -> odori_kernels::plan::Weight {
+        let data = Self::values(dims.iter().product(), 1, scale);
+        self.weights.insert(name, dims, data).unwrap_or_else(|e| panic!("{e}"));
+        self.b.weight(name, dims)
+    }
+
+    fn case(self, name: String, flops: usize, out: Buf) -> Case {
+        Case { name, flops, b: self.b, weights: self.weights, inputs: self.inputs, out }
+    }
+}
+
+/// Shipped weights are f16, so the benchmark's are exact in f16 too.
+mod half {
+    pub fn round(v: f64) -> f32 {
+        let scale = 2f64.powi(10 - v.abs().max(1e-3).log2().floor() as i32);
+        ((v * scale).round() / scale) as f32
+    }
+}
+
+fn conv(h: usize, c_in: usize, c_out: usize, k: usize, stride: usize) -> Case {
+    let shape = ConvShape { h, w: h, c_in, c_out, k, stride };
+    let mut m = Maker::new();
+    let x = m.input(shape.x_len());
+    let w = m.weight("w", &[c_out, c_in, k, k], 1.0 / ((c_in * k * k) as f64).sqrt());
+    let b = Some(m.weight("b", &[c_out], 1.0));
+    let y = m.b.buf("y", shape.y_len(), BufKind::External);
+    m.b.op(Op::Conv2d { x, w, b, residual: None, y, shape, act: Act::None });
+    m.case(format!("conv {k}x{k}/{stride} {h}x{h} {c_in}->{c_out}"), shape.flops(), y)
+}
+
+fn linear(rows: usize, k: usize, n: usize) -> Case {
+    let mut m = Maker::new();
+    let x = m.input(rows * k);
+    let w = m.weight("w", &[n, k], 1.0 / (k as f64).sqrt());
+    let y = m.b.buf("y", rows * n, BufKind::External);
+    m.b.op(Op::Linear { x, w, b: None, residual: None, y, shape: LinearShape { m: rows, k, n }, act: Act::None });
+    m.case(format!("linear {rows} x {k} -> {n}"), 2 * rows * k * n, y)
+}
+
+fn group_norm(h: usize, c: usize) -> Case {
+    let mut m = Maker::new();
+    let x = m.input(h * h * c);
+    let (gain, bias, ss) = (m.weight("g", &[c], 1.0), m.weight("b", &[c], 1.0), m.input(2 * c));
+    let y = m.b.buf("y", h * h * c, BufKind::External);
+    m.b.op(Op::GroupNorm { x, gain, bias, scale_shift: Some(ss), y, hw: h * h, c, groups: 8, act: Act::Silu });
+    m.case(format!("group norm + AdaIN + SiLU {h}x{h}x{c}"), 0, y)
+}
+
+fn attention(tq: usize, tk: usize, heads: usize, dim: usize) -> Case {
+    let shape = HeadShape { heads, dim };
+    let mut m = Maker::new();
+    let (q, k, v) = (m.input(tq * shape.width()), m.input(tk * shape.width()), m.input(tk * shape.width()));
+    let y = m.b.buf("y", tq * shape.width(), BufKind::External);
+    m.b.op(Op::Attention { q, k, v, y, tq, tk, shape });
+    m.case(format!("attention {tq} x {tk}, {heads} heads of {dim}"), 4 * tq * tk * shape.width(), y)
+}
+
+fn ring_attention() -> Case {
+    let (t, s, shape) = (120, 2, HeadShape { heads: 6, dim: 32 });
+    let width = shape.width();
+    let mut m = Maker::new();
+    let (q, ring_k, ring_v, sk, sv) = (m.input(width), m.input(t * width), m.input(t * width), m.input(s * width), m.input(s * width));
+    let y = m.b.buf("y", width, BufKind::External);
+    m.b.op(Op::RingAttention { q, ring_k, ring_v, sinks: Some((sk, sv)), y, t, s, shape, step: Step::Const(500), alibi: true });
+    m.case("ring attention 120 + 2 rows, 6 heads of 32".into(), 4 * (t + s) * width, y)
+}
+
+fn sample() -> Case {
+    let mut m = Maker::new();
+    let logits = m.input(512);
+    let ids = m.b.buf("ids", 1, BufKind::External);
+    let (temperature, top_p) = (Scalar::Const(0.9), Scalar::Const(0.9));
+    m.b.op(Op::Sample { logits, ids, ids_offset: 0, v: 512, temperature, top_p, seed: Step::Const(1), step: Step::Const(2), slot: 0 });
+    m.case("sample 1 of 512, top-p 0.9".into(), 0, ids)
+}
+
+fn vq() -> Case {
+    let mut m = Maker::new();
+    let x = m.input(64);
+    let codebook = m.weight("c", &[512, 64], 1.0);
+    let ids = m.b.buf("ids", 1, BufKind::External);
+    m.b.op(Op::VqNearest { x, codebook, ids, ids_offset: 0, m: 1, d: 64, v: 512 });
+    m.case("nearest of 512 codes of 64".into(), 3 * 512 * 64, ids)
+}
+
+fn elementwise() -> Vec<Case> {
+    let len = 128 * 128 * 4;
+    let mut m = Maker::new();
+    let (x, z) = (m.input(len), m.input(len));
+    let y = m.b.buf("y", len, BufKind::External);
+    m.b.op(Op::Axpby { a: Scalar::Const(0.5), x, b: Scalar::Const(2.0), z, y, len, act: Act::None });
+    let axpby = m.case("axpby 128x128x4".into(), 3 * len, y);
+    let mut m = Maker::new();
+    let y = m.b.buf("y", len, BufKind::External);
+    m.b.op(Op::Noise { y, len, seed: Step::Const(1), step: Step::Const(2) });
+    let noise = m.case("noise 128x128x4".into(), 0, y);
+    let mut m = Maker::new();
+    let x = m.input(128 * 128 * 16);
+    let y = m.b.buf("y", 128 * 128 * 16, BufKind::External);
+    m.b.op(Op::SpaceToDepth { x, y, h: 128, w: 128, c: 16, r: 4 });
+    let s2d = m.case("space to depth 128x128x16 by 4".into(), 0, y);
+    vec![axpby, noise, s2d]
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        conv(64, 64, 64, 3, 1),
+        conv(64, 32, 32, 3, 1),
+        conv(32, 48, 48, 3, 1),
+        conv(32, 64, 64, 3, 1),
+        conv(16, 96, 96, 3, 1),
+        conv(8, 160, 160, 3, 1),
+        conv(64, 32, 48, 3, 2),
+        conv(32, 48, 96, 3, 2),
+        conv(16, 192, 96, 1, 1),
+        conv(8, 160, 480, 1, 1),
+        linear(1, 192, 192),
+        linear(1, 192, 768),
+        linear(1, 768, 192),
+        linear(1, 640, 192),
+        linear(1, 1280, 512),
+        linear(2, 192, 192),
+        linear(64, 160, 160),
+        linear(512, 512, 512),
+        group_norm(32, 48),
+        group_norm(64, 64),
+        attention(64, 64, 5, 32),
+        attention(64, 256, 5, 32),
+        attention(256, 256, 3, 32),
+        ring_attention(),
+        sample(),
+        vq(),
+    ];
+    cases.extend(elementwise());
+    cases
+}
+
+pub fn run(options: &Options) -> Report {
+    let pool = Pool::new(options.threads);
+    let level = Level::best();
+    let peak = peak_gflops(&pool, level);
+    let rows = cases().into_iter().filter(|c| c.name.contains(&options.only)).map(|c| measure(c, &pool, level, peak, options.runs)).collect();
+    Report { level: level.name(), threads: pool.threads(), peak_gflops: peak, rows }
+}
+
+fn measure(case: Case, pool: &Pool, level: Level, peak: f64, runs: usize) -> Row {
+    let fail = |e: odori_kernels::PlanError| -> ! { panic!("{}: {e}", case.name) };
+    let plan = case.b.finish().unwrap_or_else(|e| fail(e));
+    let mut reference = ReferenceExecutor::new(&plan, &case.weights).unwrap_or_else(|e| fail(e));
+    let mut executor = Executor::Cpu(CpuExecutor::with_level(pool, level, &plan, &case.weights).unwrap_or_else(|e| fail(e)));
+    for (buf, data) in &case.inputs {
+        reference.write(*buf, data);
+        executor.write(*buf, data);
+    }
+    reference.run(&[]);
+    executor.run(&[]);
+    let want = reference.buf(case.out);
+    let mut got = vec![0.0; want.len()];
+    executor.read(case.out, &mut got);
+    let scale = want.iter().fold(1e-9f64, |a, v| a.max(v.abs()));
+    let worst = got.iter().zip(want).fold(0.0f64, |a, (&g, w)| a.max((f64::from(g) - w).abs())) / scale;
+    assert!(worst < 1e-4, "{} is wrong by {worst:.1e}: not timed", case.name);
+
+    let start = Instant::now();
+    executor.run(&[]);
+    let repeat = (2e-3 / start.elapsed().as_secs_f64().max(1e-7)).clamp(1.0, 20_000.0) as usize;
+    let mut times: Vec<f64> = (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            for _ in 0..repeat {
+                executor.run(&[]);
+            }
+            start.elapsed().as_secs_f64() / repeat as f64 * 1e6
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    let median = times[times.len() / 2];
+    let gflops = case.flops as f64 / median / 1e3;
+    Row { name: case.name, median_us: median, best_us: times[0], gflops, percent_of_peak: 100.0 * gflops / peak, worst_error: worst }
+}
+
+pub fn print(report: &Report) {
+    println!("{} on {} threads; multiply-add ceiling {:.0} GFLOP/s", report.level, report.threads, report.peak_gflops);
+    println!("{:<44} {:>10} {:>10} {:>9} {:>7} {:>9}", "operation", "median us", "best us", "GFLOP/s", "% peak", "error");
+    for r in &report.rows {
+        let (g, p) = if r.gflops > 0.0 { (format!("{:.1}", r.gflops), format!("{:.0}", r.percent_of_peak)) } else { ("-".into(), "-".into()) };
+        println!("{:<44} {:>10.2} {:>10.2} {:>9} {:>7} {:>9.1e}", r.name, r.median_us, r.best_us, g, p, r.worst_error);
+    }
+}
