@@ -86,7 +86,7 @@ def main():
     p.add_argument("--version", required=True)
     a = p.parse_args()
     state = torch.load(a.checkpoint, weights_only=True)
-    config = dict(state["config"])
+    config = DenoiserConfig().as_dict() | state["config"]
     config["channels"] = tuple(config["channels"])
     model = Denoiser(DenoiserConfig(**config)).eval()
     model.load_state_dict(state["average"])

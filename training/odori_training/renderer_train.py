@@ -129,7 +129,7 @@ def clip_loss(model, batch, t, own: bool):
                 still = tuple(z.detach() for z in ref)
                 x0, _, _ = model(flat(start), torch.ones(b * f), *fixed, flat(shifted(warp)), *rest, still, f)
             end = x0.float().view_as(truth)
-            prev = settle(x0.float(), flat(warp), model.cfg.dead_zone).view_as(truth)
+            prev = settle(x0.float(), flat(warp), model.cfg).view_as(truth)
         else:
             end = truth
             prev = truth + torch.rand(b, 1, 1, 1, 1) * (warp - truth)
@@ -194,7 +194,7 @@ def rollout_loss(model, teacher, batch, rng, teacher_share: float):
             total = total + 0.5 * steadiness_loss(graded, before, truth[:, i], truth[:, i - 1])
         images.append(graded)
         masks.append(graded_mask)
-        before = prev = settle(end, warp[:, i], model.cfg.dead_zone)
+        before = prev = settle(end, warp[:, i], model.cfg)
         past = tuple(z.detach() for z in present)
     loss = total / f
     if "truth_full" in batch:
