@@ -74,8 +74,8 @@ def golden(model, size: int = 128):
         kp[:, :2] *= size / model.cfg.patch
         x0, mask, past = sample(model, noise, steps, image(warp), image(validity[..., None]), prev, torch.from_numpy(kp)[None], torch.from_numpy(ids)[None], ref_kv, past)
         prev = x0
-        out[f"rgba{f}"] = prev[0].permute(1, 2, 0).reshape(-1)[::GOLDEN_STRIDE].numpy()
-        out[f"mask{f}"] = torch.sigmoid(mask)[0, 0].reshape(-1)[::GOLDEN_STRIDE].numpy()
+        out[f"rgba{f}"] = prev[0].permute(1, 2, 0).reshape(-1)[::GOLDEN_STRIDE].contiguous().numpy()
+        out[f"mask{f}"] = torch.sigmoid(mask)[0, 0].reshape(-1)[::GOLDEN_STRIDE].contiguous().numpy()
     return out
 
 
@@ -86,7 +86,7 @@ def main():
     p.add_argument("--version", required=True)
     a = p.parse_args()
     state = torch.load(a.checkpoint, weights_only=True)
-    config = dict(state["config"])
+    config = DenoiserConfig().as_dict() | state["config"]
     config["channels"] = tuple(config["channels"])
     model = Denoiser(DenoiserConfig(**config)).eval()
     model.load_state_dict(state["average"])

@@ -38,6 +38,8 @@ class DenoiserConfig:
     keypoint_sigma: float = 1.2  # in patches
     noise: float = 0.15  # spread of the noise that is added to the warp at t = 1
     dead_zone: float = 0.02  # corrections smaller than this are left out
+    unsure: float = 0.1  # a change of alpha below this is not believed,
+    sure: float = 0.5  # one above this is, wholly; half-believed silhouettes look like smoke
 
     def as_dict(self):
         d = asdict(self)
@@ -277,10 +279,16 @@ def clamp_premultiplied(x):
     return torch.cat([torch.minimum(x[:, :3].clamp(min=0), a), a], dim=1)
 
 
-def settle(x0, warp, dead_zone: float):
-    """The picture that is shown: corrections shrunk by the dead zone, so that what is right stays untouched."""
+def settle(x0, warp, cfg: DenoiserConfig):
+    """The picture that is shown: corrections shrunk by the dead zone, so that what is right stays untouched, and the
+    silhouette moved only where the network is sure; colours keep their own alpha."""
     d = x0 - warp
-    return clamp_premultiplied(warp + torch.sign(d) * (d.abs() - dead_zone).clamp(min=0))
+    x = clamp_premultiplied(warp + torch.sign(d) * (d.abs() - cfg.dead_zone).clamp(min=0))
+    was, now = warp[:, 3:4], x[:, 3:4]
+    u = (((now - was).abs() - cfg.unsure) / (cfg.sure - cfg.unsure)).clamp(0, 1)
+    alpha = was + (now - was) * u * u * (3 - 2 * u)
+    colour = torch.where(now > 1 / 64, x[:, :3] / now.clamp(min=1 / 64), warp[:, :3] / was.clamp(min=1 / 64))
+    return clamp_premultiplied(torch.cat([colour * alpha, alpha], dim=1))
 
 
 def sample(model, noise, steps: int, warp, validity, prev, kp, ids, ref_kv, past=None):
@@ -296,7 +304,7 @@ def sample(model, noise, steps: int, warp, validity, prev, kp, ids, ref_kv, past
         if i + 1 < steps:
             r = times[i + 1] / t
             x = r * x + (1 - r) * x0
-    return settle(x0, warp, model.cfg.dead_zone), mask, present
+    return settle(x0, warp, model.cfg), mask, present
 
 
 def compose(x0, mask, warp_full):

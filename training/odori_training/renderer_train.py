@@ -110,30 +110,51 @@ def student_times(b: int, f: int):
     return t.expand(b, f)
 
 
-def clip_loss(model, batch, t):
-    """Flow matching at the times t (B, F), all frames of a clip at once; each sees a spoilt copy of the true frame
-    before it."""
+def clip_loss(model, batch, t, own: bool):
+    """One denoise step at the times t (B, F), all frames of a clip at once.
+
+    The teacher (`own` false) learns flow matching: x_t lies between the truth and the noisy warp, and each frame sees
+    a spoilt copy of the true frame before it. The student (`own` true) must live with itself: a first pass without
+    gradient gives what it would have made, and that takes the truth's place in x_t and in the frame before.
+    """
     truth, warp = batch["truth"], batch["warp"]
     b, f = truth.shape[:2]
-    noise = torch.randn(b, 1, *truth.shape[2:])
-    tt = t[:, :, None, None, None]
-    x = (1 - tt) * truth + tt * (warp + model.cfg.noise * noise)
-    u = torch.rand(b, 1, 1, 1, 1)
-    prev = truth + u * (warp - truth) + 0.03 * torch.rand(b, 1, 1, 1, 1) * torch.randn_like(truth)
-    prev = torch.cat([torch.zeros_like(prev[:, :1]), prev[:, :-1]], dim=1)
-    prev = prev * (torch.rand(b, f, 1, 1, 1) > 0.1)
+    start = warp + model.cfg.noise * torch.randn(b, 1, *truth.shape[2:])
+    fixed = (flat(warp), flat(batch["validity"]))
+    rest = (flat(batch["kp"]) / PATCH, flat(batch["ids"]))
     with torch.autocast("cpu", torch.bfloat16):
         ref = reference_features(model, batch, f)
-        x0, mask, _ = model(flat(x), flat(t), flat(warp), flat(batch["validity"]), flat(prev), flat(batch["kp"]) / PATCH, flat(batch["ids"]), ref, f)
+        if own:
+            with torch.no_grad():
+                still = tuple(z.detach() for z in ref)
+                x0, _, _ = model(flat(start), torch.ones(b * f), *fixed, flat(shifted(warp)), *rest, still, f)
+            end = x0.float().view_as(truth)
+            prev = settle(x0.float(), flat(warp), model.cfg).view_as(truth)
+        else:
+            end = truth
+            prev = truth + torch.rand(b, 1, 1, 1, 1) * (warp - truth)
+        prev = shifted(prev) * (torch.rand(b, f, 1, 1, 1) > 0.1)
+        tt = t[:, :, None, None, None]
+        x = (1 - tt) * end + tt * start
+        x0, mask, _ = model(flat(x), flat(t), *fixed, flat(prev), *rest, ref, f)
     x0, mask = x0.float(), mask.float()
     loss = picture_loss(x0, flat(truth), flat(warp))
-    n = batch["truth_full"].shape[0] * f if "truth_full" in batch else 0
-    if n:
-        loss = loss + 0.5 * detail_loss(x0[:n], mask[:n], flat(batch["truth_full"]), flat(batch["warp_full"]))
+    x0 = x0.view_as(truth)
+    if own:
+        loss = loss + 0.5 * steadiness_loss(x0[:, 1:], x0[:, :-1], truth[:, 1:], truth[:, :-1])
+    if "truth_full" in batch:
+        n = batch["truth_full"].shape[0]
+        full = flat(batch["truth_full"]), flat(batch["warp_full"])
+        loss = loss + 0.5 * detail_loss(flat(x0[:n]), mask[: n * f], *full)
     return loss
 
 
-def rollout_loss(model, teacher, batch, rng):
+def shifted(clip):
+    """Each frame's predecessor; nothing before the first. (B, F, ...)"""
+    return torch.cat([torch.zeros_like(clip[:, :1]), clip[:, :-1]], dim=1)
+
+
+def rollout_loss(model, teacher, batch, rng, teacher_share: float):
     """The few-step sampler on its own rollout: each frame sees the output before it and its own past features.
 
     One randomly chosen step of each frame's n steps has a gradient; its target is the truth, and, before the
@@ -167,13 +188,13 @@ def rollout_loss(model, teacher, batch, rng):
         total = total + picture_loss(graded, truth[:, i], warp[:, i])
         if steps > 1 and chosen + 1 < steps:
             total = total + 0.5 * (graded - end).abs().mean()
-        elif steps == 1 and teacher is not None and rng.random() < 0.2:
+        elif steps == 1 and teacher is not None and rng.random() < teacher_share:
             total = total + 0.5 * (graded - teacher_end(teacher, batch, i, prev)).abs().mean()
         if i:
             total = total + 0.5 * steadiness_loss(graded, before, truth[:, i], truth[:, i - 1])
         images.append(graded)
         masks.append(graded_mask)
-        before = prev = settle(end, warp[:, i], model.cfg.dead_zone)
+        before = prev = settle(end, warp[:, i], model.cfg)
         past = tuple(z.detach() for z in present)
     loss = total / f
     if "truth_full" in batch:
@@ -232,7 +253,8 @@ def main():
     p.add_argument("--out", required=True)
     p.add_argument("--minutes", type=float, required=True)
     p.add_argument("--batch", type=int, default=8, help="clips of 5 frames")
-    p.add_argument("--rollouts", type=float, default=0.5, help="student: share of batches run on its own output")
+    p.add_argument("--rollouts", type=float, default=0.25, help="student: share of batches run frame by frame on its own output")
+    p.add_argument("--teacher-share", type=float, default=0.2, help="student: share of one-step rollout frames that also see the teacher's end point")
     p.add_argument("--lr", type=float, default=1e-3)
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of one thread each, weights averaged")
     p.add_argument("--seed", type=int, default=0)
@@ -303,7 +325,7 @@ def train(rank: int, a):
     while agreed < total:
         began = time.time()
         share = agreed / total
-        scale = min(1.0, (step + 1) / 60) * (1.0 if share < 0.4 else max(0.02, (1 - share) / 0.6))
+        scale = min(1.0, (step + 1) / 20) * (1.0 if share < 0.4 else max(0.02, (1 - share) / 0.6))
         for o, lrs in zip(opts, base, strict=True):
             for g, lr in zip(o.param_groups, lrs, strict=True):
                 g["lr"] = lr * scale
@@ -311,11 +333,11 @@ def train(rank: int, a):
         full = 2 if step % 3 == 0 else 0
         batch = clips.batch(a.batch, window, full)
         if a.stage == "teacher":
-            loss = clip_loss(model, batch, teacher_times(a.batch, FRAMES))
+            loss = clip_loss(model, batch, teacher_times(a.batch, FRAMES), False)
         elif rng.random() < a.rollouts:
-            loss = rollout_loss(model, teacher, batch, rng)
+            loss = rollout_loss(model, teacher, batch, rng, a.teacher_share)
         else:
-            loss = clip_loss(model, batch, student_times(a.batch, FRAMES))
+            loss = clip_loss(model, batch, student_times(a.batch, FRAMES), True)
         for o in opts:
             o.zero_grad(set_to_none=True)
         loss.backward()

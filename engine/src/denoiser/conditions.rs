@@ -42,18 +42,32 @@ pub fn keypoint_maps(keypoints: &[[f32; 3]], grid: usize, sigma: f32, columns: &
     }
 }
 
-/// The picture that is shown: corrections of the warp shrunk by `dead_zone`; alpha in 0..1, colours in 0..alpha.
+/// What decides how far a correction is believed; see `DenoiserConfig`.
+#[derive(Clone, Copy, Debug)]
+pub struct Belief {
+    pub dead_zone: f32,
+    pub unsure: f32,
+    pub sure: f32,
+}
+
+/// The picture that is shown: corrections of the warp shrunk by the dead zone, so that what is right stays untouched,
+/// and the silhouette moved only where the network is sure; alpha in 0..1, colours in 0..alpha.
 /// Anything that is not a number becomes 0.
-pub fn settle(rgba: &mut [f32], warp: &[f32], dead_zone: f32) {
+pub fn settle(rgba: &mut [f32], warp: &[f32], belief: Belief) {
+    const LEAST: f32 = 1.0 / 64.0;
     let bounded = |v: f32, hi: f32| if v.is_nan() { 0.0 } else { v.clamp(0.0, hi) };
     for (p, w) in rgba.as_chunks_mut::<4>().0.iter_mut().zip(warp.as_chunks::<4>().0) {
         for (v, &w) in p.iter_mut().zip(w) {
             let d = *v - w;
-            *v = w + (d.abs() - dead_zone).max(0.0).copysign(d);
+            *v = w + (d.abs() - belief.dead_zone).max(0.0).copysign(d);
         }
-        p[3] = bounded(p[3], 1.0);
+        let (was, now) = (bounded(w[3], 1.0), bounded(p[3], 1.0));
+        let u = (((now - was).abs() - belief.unsure) / (belief.sure - belief.unsure)).clamp(0.0, 1.0);
+        let alpha = was + (now - was) * u * u * (3.0 - 2.0 * u);
         for c in 0..3 {
-            p[c] = bounded(p[c], p[3]);
+            let straight = if now > LEAST { bounded(p[c], now) / now } else { w[c] / was.max(LEAST) };
+            p[c] = bounded(straight * alpha, alpha);
         }
+        p[3] = alpha;
     }
 }

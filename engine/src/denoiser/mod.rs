@@ -12,6 +12,7 @@ mod network;
 #[cfg(test)]
 mod tests;
 
+use conditions::Belief;
 use network::{ReferencePlan, StepPlan};
 use odori_kernels::{Backend, Executor, PlanError, Weights, noise};
 
@@ -212,7 +213,8 @@ impl Denoiser {
         out.mask.resize(pixels, 0.0);
         self.run.read(self.net.x0, &mut out.rgba);
         self.run.read(self.net.mask, &mut out.mask);
-        conditions::settle(&mut out.rgba, input.warp, self.cfg.dead_zone);
+        let belief = Belief { dead_zone: self.cfg.dead_zone, unsure: self.cfg.unsure, sure: self.cfg.sure };
+        conditions::settle(&mut out.rgba, input.warp, belief);
         self.previous.copy_from_slice(&out.rgba);
         Ok(())
     }

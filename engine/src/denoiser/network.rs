@@ -35,6 +35,10 @@ pub struct DenoiserConfig {
     pub noise: f32,
     /// Corrections smaller than this are left out, so that what is right stays untouched.
     pub dead_zone: f32,
+    /// A change of alpha below this is not believed.
+    pub unsure: f32,
+    /// A change of alpha above this is believed wholly.
+    pub sure: f32,
 }
 
 impl DenoiserConfig {
@@ -46,21 +50,24 @@ impl DenoiserConfig {
             if p.is_some() {
                 return p;
             }
-            if self.groups == 0 || self.heads == 0 || c % self.groups != 0 {
+            if self.groups == 0 || self.heads == 0 || !c.is_multiple_of(self.groups) {
                 return Some(format!("{c} channels do not divide into {} groups", self.groups));
             }
         }
-        if self.channels[2] % self.heads != 0 {
+        if !self.channels[2].is_multiple_of(self.heads) {
             return Some(format!("{} channels do not divide into {} heads", self.channels[2], self.heads));
         }
         if self.patch != 4 {
             return Some(format!("patch is {}, expected 4", self.patch));
         }
-        if self.time_dim % 2 != 0 || !(self.keypoint_sigma > 0.0 && self.keypoint_sigma.is_finite()) {
+        if !self.time_dim.is_multiple_of(2) || !(self.keypoint_sigma > 0.0 && self.keypoint_sigma.is_finite()) {
             return Some("time_dim must be even and keypoint_sigma positive".into());
         }
         if !(0.0..=4.0).contains(&self.noise) || !(0.0..0.5).contains(&self.dead_zone) {
             return Some(format!("noise {} or dead_zone {} is out of bounds", self.noise, self.dead_zone));
+        }
+        if !((0.0..1.0).contains(&self.unsure) && self.sure > self.unsure && self.sure <= 1.0) {
+            return Some(format!("unsure {} and sure {} are not in order", self.unsure, self.sure));
         }
         bounded("cond", self.cond, 1, 4096)
             .or_else(|| bounded("token_dim", self.token_dim, 1, 512))
@@ -182,8 +189,8 @@ impl Recorder<'_> {
             self.b.op(Op::Embed { ids, ids_offset: step * TOKEN_SLOTS, table, row_stride: cfg.codes + 1, y, m: TOKEN_SLOTS, d: cfg.token_dim, accumulate: false });
             parts.push((y, width));
         }
-        parts.push((time, cfg.time_dim));
-        let (h, k) = self.concat(parts, 1);
+        let tokens = self.concat(parts, 1);
+        let (h, k) = self.concat(vec![tokens, (time, cfg.time_dim)], 1);
         let h = self.b.linear("cond1", h, LinearShape { m: 1, k, n: cfg.cond }, true, Act::Silu, None);
         self.b.linear("cond2", h, LinearShape { m: 1, k: cfg.cond, n: cfg.cond }, true, Act::Silu, None)
     }
