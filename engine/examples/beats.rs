@@ -260,6 +260,7 @@ fn judge(beats: &[PredictedBeat], case: &Case) -> Outcome {
     }
 }
 
+#[allow(clippy::type_complexity)] // A table of names and makers.
 fn sources() -> Vec<(&'static str, fn() -> BeatSource)> {
     #[allow(unused_mut)]
     let mut sources = vec![("own", BeatSource::default as fn() -> BeatSource)];

@@ -173,7 +173,7 @@ fn mel_bands() -> Vec<Band> {
             let mut inside = (0..BINS).filter(|k| weight(*k) > 0.0);
             match inside.next() {
                 Some(first) => {
-                    let last = inside.last().unwrap_or(first);
+                    let last = inside.next_back().unwrap_or(first);
                     Band { first, weights: (first..=last).map(weight).collect() }
                 }
                 None => Band { first: (centre / bin_hz).round() as usize, weights: vec![1.0] },

@@ -17,7 +17,7 @@ use odori_kernels::{Backend, Weights};
 
 use crate::avatar::{self, Avatar, PuppetFrame, Springs};
 use crate::beat::{BeatSource, BeatState, PredictedBeat};
-use crate::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, TOKEN_SLOTS, TOKEN_STEPS};
+use crate::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, Doubt, TOKEN_SLOTS, TOKEN_STEPS};
 use crate::features::{Features, HOP_FLOATS, HOP_SAMPLES};
 use crate::ladder::{Ladder, Rung};
 use crate::motion::{MUSIC_DIM, MotionModel, Sampling, StepInput};
@@ -132,6 +132,8 @@ impl Models {
     }
 }
 
+/// How quickly doubt about the warp lets the denoiser speak; chosen on training characters, see `models/denoiser.md`.
+const DOUBT_GAIN: f32 = 2.0;
 /// Root mean square below which a hop is silence: about -50 dB.
 const SILENCE: f32 = 0.003;
 /// Silence of this length lets the dancer come to rest; shorter ones are part of the music.
@@ -145,6 +147,7 @@ struct Picture {
     drawer: Drawer,
     denoiser: Denoiser,
     denoised: DenoiseOutput,
+    doubt: Doubt,
     /// The denoiser's input and output as drawing lays them out: interleaved, five channels.
     warp: Vec<f32>,
     validity: Vec<f32>,
@@ -225,6 +228,7 @@ impl Picture {
             });
             let input = DenoiseInput { warp: &self.warp, validity: &self.validity, keypoints: &keypoints, tokens };
             self.denoiser.step(input, steps, seed, tick, &mut self.denoised)?;
+            self.doubt.apply(&input, self.work.width, DOUBT_GAIN, &mut self.denoised);
             let out = self.interleaved.chunks_exact_mut(5);
             for ((pixel, rgba), mask) in out.zip(self.denoised.rgba.chunks_exact(4)).zip(&self.denoised.mask) {
                 pixel[..4].copy_from_slice(rgba);
@@ -297,6 +301,7 @@ impl Pipeline {
         let pixels = working_size * working_size;
         pipeline.picture = Some(Picture {
             denoised: DenoiseOutput { rgba: vec![0.0; pixels * 4], mask: vec![0.0; pixels] },
+            doubt: Doubt::default(),
             warp: vec![0.0; pixels * 4],
             validity: vec![0.0; pixels],
             interleaved: vec![0.0; pixels * 5],
@@ -347,7 +352,7 @@ impl Pipeline {
         self.music.copy_within(HOP_FLOATS.., 0);
         self.music[MUSIC_DIM - HOP_FLOATS..].copy_from_slice(hop);
         self.hops += 1;
-        if self.hops % HOPS_PER_STEP == 0 {
+        if self.hops.is_multiple_of(HOPS_PER_STEP) {
             self.dance();
         }
     }

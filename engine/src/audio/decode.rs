@@ -294,8 +294,8 @@ impl Decoder {
                 Err(e) => return Err(AudioError::Corrupt(e.to_string())),
             }
         }
-        if self.channels > 0 {
-            self.frames += (self.block.len() / self.channels) as u64;
+        if let Some(frames) = self.block.len().checked_div(self.channels) {
+            self.frames += frames as u64;
             if self.frames as f64 > self.limits.duration_s * f64::from(self.rate) {
                 return Err(AudioError::TooLong { limit_s: self.limits.duration_s });
             }

@@ -8,6 +8,7 @@
 //! see `training/RENDERER.md`.
 
 mod conditions;
+mod doubt;
 mod network;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use conditions::Belief;
 use network::{ReferencePlan, StepPlan};
 use odori_kernels::{Backend, Executor, PlanError, Weights, noise};
 
+pub use doubt::Doubt;
 pub use network::{DenoiserConfig, KEYPOINTS, TOKEN_SLOTS, TOKEN_STEPS};
 
 /// Working sizes that the weights are made for.

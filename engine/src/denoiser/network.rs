@@ -60,7 +60,7 @@ impl DenoiserConfig {
         if self.patch != 4 {
             return Some(format!("patch is {}, expected 4", self.patch));
         }
-        if !self.time_dim.is_multiple_of(2) || !(self.keypoint_sigma > 0.0 && self.keypoint_sigma.is_finite()) {
+        if !(self.time_dim.is_multiple_of(2) && self.keypoint_sigma > 0.0 && self.keypoint_sigma.is_finite()) {
             return Some("time_dim must be even and keypoint_sigma positive".into());
         }
         if !(0.0..=4.0).contains(&self.noise) || !(0.0..0.5).contains(&self.dead_zone) {

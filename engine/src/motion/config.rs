@@ -50,7 +50,7 @@ impl MotionConfig {
             && (1..=1024).contains(&c.latent)
             && (8..=4096).contains(&c.width)
             && c.heads > 0
-            && c.width % c.heads == 0
+            && c.width.is_multiple_of(c.heads)
             && (1..=64).contains(&c.layers)
             && (1..=4096).contains(&c.window)
             && (1..=4096).contains(&c.music_window)
@@ -60,7 +60,7 @@ impl MotionConfig {
             && (1..=256).contains(&c.styles)
             && (8..=4096).contains(&c.depth_width)
             && c.depth_heads > 0
-            && c.depth_width % c.depth_heads == 0
+            && c.depth_width.is_multiple_of(c.depth_heads)
             && (1..=64).contains(&c.depth_layers)
             && c.cross_layers.iter().all(|&l| l < c.layers);
         if ok { Ok(c) } else { Err(MotionError::Config { model: "motion", reason: format!("shapes out of range: {c:?}") }) }

@@ -113,7 +113,7 @@ fn the_same_seed_dances_the_same_and_another_differently() {
 fn a_weights_file_that_does_not_fit_is_named() {
     let backend = Backend::Cpu(odori_kernels::cpu::Pool::new(1));
     let mut bad = weights(MOTION);
-    bad.insert("token_in.weight", &[3, 3], vec![0.0; 9]);
+    bad.insert("token_in.weight", &[3, 3], vec![0.0; 9]).unwrap();
     let error = MotionModel::new(&backend, bad, &weights(TOKENIZER)).err().unwrap().to_string();
     assert!(error.contains("token_in.weight"), "{error}");
     let error = MotionModel::new(&backend, weights(TOKENIZER), &weights(TOKENIZER)).err().unwrap().to_string();

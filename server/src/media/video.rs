@@ -20,6 +20,7 @@ impl VideoCodec {
     }
 }
 
+#[allow(clippy::large_enum_variant)] // One a viewer variant, never moved.
 enum Codec {
     H264(H264Encoder),
     Vp8(Vp8Encoder),

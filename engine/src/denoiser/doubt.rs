@@ -1,0 +1,74 @@
+//! Where the network may speak: near places that the warp does not know.
+//!
+//! The warp copies the reference; where the reference showed a place and the bone that carries it is seen squarely,
+//! there is nothing to correct, and a network of few steps only blurs. So its picture counts in proportion to how
+//! much of the warp nearby is doubtful: filled in, hidden in the reference, or foreshortened.
+
+use super::{DenoiseInput, DenoiseOutput};
+
+/// Working pixels around a doubtful place that the network may change too, at a working size of 128.
+const REACH: usize = 3;
+
+/// Reusable buffers for one working size.
+#[derive(Clone, Debug, Default)]
+pub struct Doubt {
+    rows: Vec<f32>,
+    gate: Vec<f32>,
+}
+
+impl Doubt {
+    /// Blends `out` towards the warp where the warp is sure; `gain` is how quickly doubt lets the network speak.
+    pub fn apply(&mut self, input: &DenoiseInput<'_>, size: usize, gain: f32, out: &mut DenoiseOutput) {
+        let reach = REACH * size / 128;
+        self.rows.resize(size * size, 0.0);
+        self.gate.resize(size * size, 0.0);
+        // Validity arrives weighted by alpha: what is missing from it is doubt.
+        let warp = input.warp.as_chunks::<4>().0;
+        for ((g, w), v) in self.gate.iter_mut().zip(warp).zip(input.validity) {
+            *g = ((w[3] - v) * gain).clamp(0.0, 1.0);
+        }
+        widen(&self.gate, &mut self.rows, size, 1, size, reach);
+        widen(&self.rows, &mut self.gate, 1, size, size, reach);
+        for (((p, w), m), g) in out.rgba.as_chunks_mut::<4>().0.iter_mut().zip(warp).zip(&mut out.mask).zip(&self.gate) {
+            for (v, w) in p.iter_mut().zip(w) {
+                *v = w + g * (*v - w);
+            }
+            *m = 1.0 + g * (*m - 1.0);
+        }
+    }
+}
+
+/// The largest value within `reach` along one axis: lines lie `line` apart, their points `step`.
+fn widen(from: &[f32], to: &mut [f32], line: usize, step: usize, size: usize, reach: usize) {
+    for l in 0..size {
+        for i in 0..size {
+            let mut most = 0.0f32;
+            for j in i.saturating_sub(reach)..=(i + reach).min(size - 1) {
+                most = most.max(from[l * line + j * step]);
+            }
+            to[l * line + i * step] = most;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::KEYPOINTS;
+    use super::*;
+
+    #[test]
+    fn a_sure_warp_is_kept_and_a_doubtful_one_gives_way_with_its_surroundings() {
+        let size = 128;
+        let warp = vec![1.0; size * size * 4];
+        let mut validity = vec![1.0; size * size];
+        validity[64 * size + 64] = 0.0;
+        let mut out = DenoiseOutput { rgba: vec![0.0; size * size * 4], mask: vec![0.0; size * size] };
+        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[[0.0; 3]; KEYPOINTS], tokens: &[] };
+        Doubt::default().apply(&input, size, 4.0, &mut out);
+        let at = |x: usize, y: usize| (out.rgba[(y * size + x) * 4], out.mask[y * size + x]);
+        assert_eq!(at(64, 64), (0.0, 0.0));
+        assert_eq!(at(67, 61), (0.0, 0.0));
+        assert_eq!(at(68, 64), (1.0, 1.0));
+        assert_eq!(at(10, 10), (1.0, 1.0));
+    }
+}
