@@ -1,16 +1,29 @@
 //! `odori-benches`: verify, then time. Prints the limit of this machine beside every figure.
 //!
-//! Usage: `cargo run --release -p odori-benches -- kernels [--gpu] [--json] [--threads N] [--runs N] [--only TEXT]`.
+//! Usage: `cargo run --release -p odori-benches -- kernels [--gpu] [--json] [--threads N] [--runs N] [--only TEXT]`,
+//! or `-- networks [--json] [--threads N]`.
 //! This file parses arguments; it must not measure.
 
 mod kernels;
+mod networks;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: odori-benches kernels [--gpu] [--json] [--threads N] [--runs N] [--only TEXT]";
+const USAGE: &str = "usage: odori-benches kernels [--gpu] [--json] [--threads N] [--runs N] [--only TEXT]\n       odori-benches networks [--json] [--threads N]";
 
 fn main() -> ExitCode {
-    match parse(std::env::args().skip(1)) {
+    let mut args = std::env::args().skip(1).peekable();
+    let networks = args.peek().is_some_and(|a| a == "networks");
+    let parsed = if networks { parse(std::iter::once("kernels".to_owned()).chain(args.skip(1))) } else { parse(args) };
+    match parsed {
+        Ok(options) if networks => match networks::run(options.threads) {
+            Ok(rows) if options.json => println!("{}", serde_json::to_string_pretty(&rows).unwrap_or_default()),
+            Ok(rows) => networks::print(&rows),
+            Err(reason) => {
+                eprintln!("{reason}");
+                return ExitCode::FAILURE;
+            }
+        },
         Ok(options) => {
             let report = match kernels::run(&options) {
                 Ok(report) => report,
@@ -24,13 +37,13 @@ fn main() -> ExitCode {
             } else {
                 kernels::print(&report);
             }
-            ExitCode::SUCCESS
         }
         Err(reason) => {
             eprintln!("{reason}\n{USAGE}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
     }
+    ExitCode::SUCCESS
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<kernels::Options, String> {

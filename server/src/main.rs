@@ -30,7 +30,17 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     }
 }
 
+/// Vulkan drivers look for a Wayland display and complain on standard error, several times, where there is no session
+/// to have one. Told of a place without a display, they are quiet.
+fn quiet_drivers() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: the first thing that runs, before any other thread exists.
+        unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
+    }
+}
+
 fn main() -> ExitCode {
+    quiet_drivers();
     let cli = Cli::parse();
     commands::start_logging(cli.verbose);
     match run(&cli) {

@@ -9,6 +9,15 @@ use super::{DenoiseInput, DenoiseOutput};
 /// Working pixels around a doubtful place that the network may change too, at a working size of 128.
 const REACH: usize = 3;
 
+/// Alpha from which a place outside the warp is believed, little by little.
+const HAZE: f32 = 0.4;
+const SOLID: f32 = 0.8;
+
+fn smoothstep(from: f32, to: f32, x: f32) -> f32 {
+    let t = ((x - from) / (to - from)).clamp(0.0, 1.0);
+    t * t * (3.0 - 2.0 * t)
+}
+
 /// Reusable buffers for one working size.
 #[derive(Clone, Debug, Default)]
 pub struct Doubt {
@@ -30,6 +39,9 @@ impl Doubt {
         widen(&self.gate, &mut self.rows, size, 1, size, reach);
         widen(&self.rows, &mut self.gate, 1, size, size, reach);
         for (((p, w), m), g) in out.rgba.as_chunks_mut::<4>().0.iter_mut().zip(warp).zip(&mut out.mask).zip(&self.gate) {
+            // A silhouette grows by solid places, not by haze.
+            let solid = if p[3] > w[3] { smoothstep(HAZE, SOLID, p[3]) } else { 1.0 };
+            let g = g * (w[3] + (1.0 - w[3]) * solid);
             for (v, w) in p.iter_mut().zip(w) {
                 *v = w + g * (*v - w);
             }
@@ -70,5 +82,19 @@ mod tests {
         assert_eq!(at(67, 61), (0.0, 0.0));
         assert_eq!(at(68, 64), (1.0, 1.0));
         assert_eq!(at(10, 10), (1.0, 1.0));
+    }
+
+    #[test]
+    fn haze_around_the_figure_is_left_out() {
+        let size = 128;
+        let mut warp = vec![0.0; size * size * 4];
+        warp[(64 * size + 64) * 4..][..4].fill(1.0);
+        let validity = vec![0.0; size * size];
+        let mut out = DenoiseOutput { rgba: vec![0.3; size * size * 4], mask: vec![0.0; size * size] };
+        out.rgba[(64 * size + 65) * 4..][..4].fill(0.95);
+        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[[0.0; 3]; KEYPOINTS], tokens: &[] };
+        Doubt::default().apply(&input, size, 4.0, &mut out);
+        assert_eq!(out.rgba[(64 * size + 63) * 4 + 3], 0.0, "haze");
+        assert!(out.rgba[(64 * size + 65) * 4 + 3] > 0.9, "a solid place");
     }
 }

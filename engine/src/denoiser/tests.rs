@@ -151,26 +151,3 @@ fn odd_keypoints_and_tokens_do_no_harm() {
     denoiser.step(frame.input(), 2, 0, 1, &mut out).unwrap();
     assert!(out.rgba.iter().all(|v| v.is_finite()));
 }
-
-/// `cargo test --release -p odori-engine denoiser_cost -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn denoiser_cost() {
-    for size in SIZES {
-        let mut denoiser = Denoiser::new(&cpu_backend(), &weights(), size).unwrap();
-        let frame = Frame::new(0, size, 512);
-        denoiser.set_reference(&frame.warp).unwrap();
-        let mut out = DenoiseOutput::default();
-        for steps in [1, 2, 4] {
-            let mut ms: Vec<f64> = (0..40)
-                .map(|f| {
-                    let start = std::time::Instant::now();
-                    denoiser.step(frame.input(), steps, 0, f, &mut out).unwrap();
-                    start.elapsed().as_secs_f64() * 1e3
-                })
-                .collect();
-            ms.sort_by(f64::total_cmp);
-            println!("{size}, {steps} steps: {:.2} ms least, {:.2} ms median", ms[0], ms[20]);
-        }
-    }
-}

@@ -1,6 +1,7 @@
 //! The sound thread: takes sound from the source block by block when it is due, sends it to viewers as Opus and to
 //! the dancer as 24 kHz mono. It paces the session; nothing it calls may wait for a picture or a network.
 
+use std::collections::VecDeque;
 use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -175,6 +176,11 @@ fn level_db(listen: &[f32]) -> f32 {
     (10.0 * power.max(1e-9).log10()).clamp(-90.0, 0.0)
 }
 
+/// How far a file's sound goes out ahead of the dancer's. A browser shows a picture as soon as it has it, but holds sound
+/// in packets and buffers: measured in Chromium (`tests/system/measure_live.mjs`), 47 ms longer. What is not heard through us, live sound
+/// in the room, cannot be sent ahead.
+const LISTENER_LEAD: Duration = Duration::from_millis(40);
+
 /// The thread's body, from media time `start_sample` on; returns when the run stops or the song ends.
 pub fn run(run: &Run, mut feed: Feed, start_sample: u64) -> Result<Next, String> {
     let say = |e: AudioError| e.to_string();
@@ -183,12 +189,15 @@ pub fn run(run: &Run, mut feed: Feed, start_sample: u64) -> Result<Next, String>
     let (mut listen, mut packet, mut model) = ([0.0; BLOCK_LISTEN], Vec::new(), Vec::new());
     let mut packet_at = position;
     let mut level = -90.0_f32;
+    // A file's sound that its listener has and the dancer has not.
+    let mut ahead = VecDeque::new();
     loop {
         if run.stopped() {
             return Ok(Next::More);
         }
-        // A block is heard when its last sample is.
-        let due = run.clock.instant_of(position + BLOCK_MODEL as u64);
+        // A block is heard when its last sample is; a file's is sent ahead of that.
+        let lead = if matches!(feed, Feed::File { .. }) { LISTENER_LEAD } else { Duration::ZERO };
+        let due = run.clock.instant_of(position + BLOCK_MODEL as u64) - lead;
         let now = Instant::now();
         if let Some(wait) = due.checked_duration_since(now) {
             std::thread::sleep(wait);
@@ -210,6 +219,7 @@ pub fn run(run: &Run, mut feed: Feed, start_sample: u64) -> Result<Next, String>
         model.clear();
         let (dropped, next) = feed.block(&mut listen, &mut model).map_err(say)?;
         if next == Next::Over {
+            run.sound.push(ahead.make_contiguous());
             return Ok(next);
         }
         if packet.is_empty() {
@@ -217,6 +227,10 @@ pub fn run(run: &Run, mut feed: Feed, start_sample: u64) -> Result<Next, String>
         }
         packet.extend_from_slice(&listen);
         position += BLOCK_MODEL as u64;
+        ahead.extend(model.iter());
+        let keep = (lead.as_millis() as usize * SAMPLE_RATE as usize / 1000).min(ahead.len());
+        model.clear();
+        model.extend(ahead.drain(..ahead.len() - keep));
         let overrun = run.sound.push(&model);
         run.clock.set_played(position);
         if packet.len() == 2 * BLOCK_LISTEN {
