@@ -132,8 +132,8 @@ impl Models {
     }
 }
 
-/// How quickly doubt about the warp lets the denoiser speak; chosen on training characters, see `models/denoiser.md`.
-const DOUBT_GAIN: f32 = 2.0;
+/// How quickly doubt about the warp lets the denoiser speak; a compromise, see `models/denoiser.md`.
+const DOUBT_GAIN: f32 = 1.0;
 /// Root mean square below which a hop is silence: about -50 dB.
 const SILENCE: f32 = 0.003;
 /// Silence of this length lets the dancer come to rest; shorter ones are part of the music.

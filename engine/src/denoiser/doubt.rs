@@ -10,8 +10,8 @@ use super::{DenoiseInput, DenoiseOutput};
 const REACH: usize = 3;
 
 /// Alpha from which a place outside the warp is believed, little by little.
-const HAZE: f32 = 0.4;
-const SOLID: f32 = 0.8;
+const HAZE: f32 = 0.6;
+const SOLID: f32 = 0.95;
 
 fn smoothstep(from: f32, to: f32, x: f32) -> f32 {
     let t = ((x - from) / (to - from)).clamp(0.0, 1.0);
