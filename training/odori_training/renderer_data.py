@@ -3,7 +3,7 @@
 Shards stay memory-mapped: a batch reads, cuts and box filters (to 128) only what it uses. New shards are picked up
 while training runs. Must not know the model.
 
-Axis letters: B clips, F frames (5), S full size (256), W working size (128), H and X rows and columns of a cut.
+Axis letters: B clips, F frames, S size of a shard's frames (128 or 256), W working size (128), H and X rows and columns of a cut.
 """
 
 import json
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 TOKEN_STEPS, TOKEN_SLOTS, NO_TOKEN = 8, 10, 512
+WORK = 128
 DTYPES = {"U8": np.uint8, "I32": np.int32, "F32": np.float32, "I64": np.int64, "F16": np.float16}
 SKELETON = Path(__file__).resolve().parents[2] / "models" / "skeleton.json"
 
@@ -68,6 +69,11 @@ class TokenTable:
         return out
 
 
+def mirrored_facing(f):
+    """(..., 18) X and Z axes seen in a mirror."""
+    return f * np.array([1, -1, -1, -1, 1, 1] * 3, np.float32)
+
+
 def box_half(a):
     """u8 (..., S, S, C) to (..., S/2, S/2, C), box means, rounded."""
     a = a.astype(np.uint16)
@@ -82,12 +88,12 @@ class Shard:
         self.full, self.meta = map_safetensors(path)
         k, f, s = self.full["truth"].shape[:3]
         self.count, self.frames, self.size = k, f, s
-        if s != 256:
-            raise ValueError(f"{path}: frames of {s} pixels, 256 expected")
+        if s not in (WORK, 2 * WORK):
+            raise ValueError(f"{path}: frames of {s} pixels, {WORK} or {2 * WORK} expected")
         kp = np.asarray(self.full["keypoints"])[..., :2]  # (K, F, 24, 2)
         first, last = kp.min(axis=(1, 2)), kp.max(axis=(1, 2))
         first[:, 1] -= 0.08 * (last - first)[:, 1]  # the top of the head lies above every keypoint
-        self.centre = (first + last) / 2 / 2  # (K, 2): column, row of the figure in working pixels
+        self.centre = (first + last) / 2 * (WORK / s)  # (K, 2): column, row of the figure in working pixels
 
 
 def colour_parameters(rng, b: int):
@@ -174,62 +180,63 @@ class Clips:
 
     def batch(self, b: int, window=(128, 128), full: int = 0, augment: bool = True, pick=None):
         """A dict of tensors, pictures cut to `window` (H, X) round the figure: reference (B, 4, W, W), truth and
-        warp (B, F, 4, H, X), validity (B, F, 1, H, X), kp (B, F, 24, 3) in pixels of the cut, ids (B, F, 8, 10); if
-        `full`, truth_full and warp_full of the first `full` clips at S."""
+        warp (B, F, 4, H, X), validity (B, F, 1, H, X), kp (B, F, 24, 4) x, y in pixels of the cut, confidence, depth in
+        metres, true_kp (B, F, 24, 2), ids (B, F, 8, 10), facing (B, F, 18); if `full`, truth_full and warp_full of the
+        first `full` clips at 256, if there are shards of that size."""
         rng = self.rng
-        pick = [self.index[j] for j in rng.integers(0, len(self.index), b)] if pick is None else pick
-        out = {k: [] for k in ("reference", "truth", "warp", "validity", "kp", "ids", "truth_full", "warp_full")}
+        if pick is None:
+            pick = [self.index[j] for j in rng.integers(0, len(self.index), b)]
+            large = [at for at in self.index if self.shards[at[0]].size > WORK]
+            full = full if large else 0
+            pick[:full] = [large[j] for j in rng.integers(0, len(large), full)] if full else []
+        out = {k: [] for k in ("reference", "truth", "warp", "validity", "kp", "true_kp", "ids", "facing", "truth_full", "warp_full")}
         for j, (s, i) in enumerate(pick):
             sh = self.shards[s]
-            w = sh.size // 2
+            w, k = WORK, sh.size // WORK
             corner = [0, 0]
             for axis in (0, 1):
                 jitter = rng.integers(-6, 7) if augment else 0
                 corner[axis] = int(np.clip(round(float(sh.centre[i, 1 - axis]) - window[axis] / 2) + jitter, 0, w - window[axis]))
             (y0, x0), (h, x) = corner, window
-            flip = augment and rng.random() < 0.3
+            flip = augment and rng.random() < 0.5
             step = -1 if flip else 1
 
             def cut(a):
-                """At full size; a is (F, S, S, ...)."""
-                return a[:, 2 * y0 : 2 * (y0 + h), 2 * x0 : 2 * (x0 + x)][:, :, ::step]
+                """At the shard's size; a is (F, S, S, ...)."""
+                return a[:, k * y0 : k * (y0 + h), k * x0 : k * (x0 + x)][:, :, ::step]
 
+            small = box_half if k == 2 else np.asarray
             truth, warp = cut(sh.full["truth"][i]), cut(sh.full["puppet"][i])
-            out["truth"].append(box_half(truth))
-            out["warp"].append(box_half(warp))
-            out["validity"].append(box_half(cut(sh.full["validity"][i])[..., None]))
-            out["reference"].append(box_half(sh.full["reference"][i])[:, ::step])
+            out["truth"].append(small(truth))
+            out["warp"].append(small(warp))
+            out["validity"].append(small(cut(sh.full["validity"][i])[..., None]))
+            out["reference"].append(small(sh.full["reference"][i])[:, ::step])
             if j < full:
                 out["truth_full"].append(truth)
                 out["warp_full"].append(warp)
-            kp = np.array(sh.full["keypoints"][i], np.float32)
-            kp[..., :2] = kp[..., :2] * (w / sh.size) - np.array([x0, y0], np.float32)
+            corner = np.array([x0, y0], np.float32)
+            kp = np.concatenate([sh.full["keypoints"][i], sh.full["depths"][i][..., None]], axis=-1).astype(np.float32)
+            kp[..., :2] = kp[..., :2] / k - corner
+            true_kp = np.array(sh.full["true_keypoints"][i], np.float32) / k - corner
+            facing = np.array(sh.full["facing"][i], np.float32)
             ids = self.ids(sh, i)
             if flip:
-                kp[..., 0] = x - kp[..., 0]
-                kp = kp[:, self.mirror]
+                kp[..., 0], true_kp[..., 0] = x - kp[..., 0], x - true_kp[..., 0]
+                kp, true_kp, facing = kp[:, self.mirror], true_kp[:, self.mirror], mirrored_facing(facing)
             if flip or (augment and rng.random() < 0.1):
                 ids = np.full_like(ids, NO_TOKEN)
-            out["kp"].append(kp)
-            out["ids"].append(ids)
-        batch = {
-            "reference": to_float(np.stack(out["reference"])),
-            "truth": to_float(np.stack(out["truth"])),
-            "warp": to_float(np.stack(out["warp"])),
-            "validity": to_float(np.stack(out["validity"])),
-            "kp": torch.from_numpy(np.stack(out["kp"])),
-            "ids": torch.from_numpy(np.stack(out["ids"])),
-        }
-        if full:
-            batch["truth_full"] = to_float(np.stack(out["truth_full"]))
-            batch["warp_full"] = to_float(np.stack(out["warp_full"]))
+            for name, value in (("kp", kp), ("true_kp", true_kp), ("ids", ids), ("facing", facing)):
+                out[name].append(value)
+        pictures = ("reference", "truth", "warp", "validity") + (("truth_full", "warp_full") if full else ())
+        batch = {name: to_float(np.stack(out[name])) for name in pictures}
+        batch |= {name: torch.from_numpy(np.stack(out[name])) for name in ("kp", "true_kp", "ids", "facing")}
         if augment:
             p = colour_parameters(rng, b)
-            for k in ("truth", "warp"):
-                batch[k] = recolour(batch[k], p, 1)
+            for name in ("truth", "warp"):
+                batch[name] = recolour(batch[name], p, 1)
             batch["reference"] = recolour(batch["reference"][:, None], p, 1)[:, 0]
             if full:
-                head = tuple(x[:full] for x in p)
-                for k in ("truth_full", "warp_full"):
-                    batch[k] = recolour(batch[k], head, 2)
+                head = tuple(z[:full] for z in p)
+                for name in ("truth_full", "warp_full"):
+                    batch[name] = recolour(batch[name], head, 2)
         return batch

@@ -1,7 +1,8 @@
 """The few-step diffusion denoiser: a conditional U-Net in pixel space on 4x4 patches.
 
-It sees the warped reference and corrects it (warp, then refine), so identity is copied, not imagined. Only
-operations of the engine's `Plan` appear here: engine/src/denoiser.rs records the same list, name by name.
+It moves the warped reference by a flow field and adds a correction, so identity is copied, not imagined, and what is
+moved stays sharp. Only operations of the engine's `Plan` appear between inputs and heads: engine/src/denoiser/network.rs
+records the same list, name by name; the flow is applied by the host.
 
 Where the ideas come from: AdaIN from a 16-frame window of pose tokens (X-Dancer, arXiv 2502.17414), the
 Dynamics-Adapter, a residual of self-attention with its own query and output projections over the reference
@@ -14,6 +15,7 @@ Colours are premultiplied RGBA in 0..1. Images here are (N, C, H, W); the engine
 
 import math
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +38,9 @@ class DenoiserConfig:
     time_dim: int = 32
     ring: int = 4  # frames of the temporal attention, the present one among them
     keypoint_sigma: float = 1.2  # in patches
+    depth_scale: float = 0.4  # metres of depth that count as one
+    facing: int = 18  # X and Z axes of hips, chest and head
+    flow_limit: float = 6.0  # patches
     noise: float = 0.15  # spread of the noise that is added to the warp at t = 1
     dead_zone: float = 0.02  # corrections smaller than this are left out
     unsure: float = 0.1  # a change of alpha below this is not believed,
@@ -67,14 +72,33 @@ def time_features(t, dim: int):
     return torch.cat([a.sin(), a.cos()], dim=-1)
 
 
-def keypoint_maps(kp, rows: int, columns: int, sigma: float):
-    """(N, 24, 3) x, y in patches and confidence, to (N, 24, rows, columns): Gaussians of `sigma` patches times confidence."""
+def keypoint_maps(kp, rows: int, columns: int, cfg: DenoiserConfig):
+    """(N, 24, 4) x, y in patches, confidence and depth in metres, to (N, 48, rows, columns): Gaussians, first times
+    confidence, then times depth."""
 
     def bell(n, centre):
         at = torch.arange(n, dtype=torch.float32, device=kp.device) + 0.5
-        return torch.exp(-((at - centre) ** 2) / (2 * sigma * sigma))
+        return torch.exp(-((at - centre) ** 2) / (2 * cfg.keypoint_sigma**2))
 
-    return (kp[..., 2:3] * bell(rows, kp[..., 1:2]))[..., :, None] * bell(columns, kp[..., 0:1])[..., None, :]
+    down, across = bell(rows, kp[..., 1:2])[..., :, None], bell(columns, kp[..., 0:1])[..., None, :]
+    depth = (kp[..., 3] / cfg.depth_scale).clamp(-2, 2)
+    return torch.cat([strength[..., None, None] * down * across for strength in (kp[..., 2], depth)], dim=1)
+
+
+def displace(image, flow, patch: int):
+    """image (N, C, H, W) moved by flow (N, 2, H / patch, W / patch), x then y in patches: what is shown at p comes from
+    p + flow(p). The flow is enlarged bilinearly; beyond the picture there is nothing."""
+    h, w = image.shape[-2:]
+    f = F.interpolate(flow.float(), size=(h, w), mode="bilinear", align_corners=False)
+    return displace_full(image, f * patch)
+
+
+def displace_full(image, flow):
+    """The same with the flow (N, 2, H, W) in pixels of the image."""
+    h, w = image.shape[-2:]
+    y, x = torch.meshgrid(torch.arange(h, device=image.device) + 0.5, torch.arange(w, device=image.device) + 0.5, indexing="ij")
+    at = torch.stack([(x + flow[:, 0]) * (2 / w) - 1, (y + flow[:, 1]) * (2 / h) - 1], dim=-1)
+    return F.grid_sample(image, at, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 class Norm(nn.Module):
@@ -202,6 +226,16 @@ class CoarseAttention(nn.Module):
         return x + o.transpose(1, 2).reshape(n, c, h, w), present
 
 
+class Output(NamedTuple):
+    """What a denoise step gives: the picture (N, 4, W, W), the moved warp it corrects (N, 4, W, W), the flow that moved it
+    (N, 2, G, G) in patches, and the logit of the mask (N, 1, W, W)."""
+
+    x0: torch.Tensor
+    moved: torch.Tensor
+    flow: torch.Tensor
+    mask: torch.Tensor
+
+
 class Denoiser(nn.Module):
     def __init__(self, cfg: DenoiserConfig = DenoiserConfig()):
         super().__init__()
@@ -211,9 +245,9 @@ class Denoiser(nn.Module):
         self.reference = ReferenceEncoder(cfg)
         self.tokens = nn.Embedding(TOKEN_SLOTS * (cfg.codes + 1), cfg.token_dim)
         nn.init.normal_(self.tokens.weight, std=0.1)
-        self.cond1 = nn.Linear(TOKEN_STEPS * TOKEN_SLOTS * cfg.token_dim + cfg.time_dim, cfg.cond)
+        self.cond1 = nn.Linear(TOKEN_STEPS * TOKEN_SLOTS * cfg.token_dim + cfg.time_dim + cfg.facing, cfg.cond)
         self.cond2 = nn.Linear(cfg.cond, cfg.cond)
-        self.stem = nn.Conv2d((4 + 4 + 4 + 1) * pp + KEYPOINTS, c0, 1)
+        self.stem = nn.Conv2d((4 + 4 + 4 + 1) * pp + 2 * KEYPOINTS, c0, 1)
         self.enc0 = Block(c0, cfg)
         self.down0 = nn.Conv2d(c0, c1, 3, stride=2, padding=1)
         self.enc1 = Block(c1, cfg)
@@ -230,29 +264,30 @@ class Denoiser(nn.Module):
         self.head_norm = Norm(c0, cfg.groups)
         self.rgba = nn.Conv2d(c0, 4 * pp, 3, padding=1)
         self.mask = nn.Conv2d(c0, pp, 3, padding=1)
-        for layer in (self.rgba, self.mask):
+        self.flow = nn.Conv2d(c0, 2, 3, padding=1)
+        for layer in (self.rgba, self.mask, self.flow):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.mask.bias, 3.0)  # lends the warp's detail until it learns where not to
 
-    def condition(self, t, ids):
-        """t (N,), ids (N, 8, 10) with 512 for "no token", to (N, D)."""
+    def condition(self, t, ids, facing):
+        """t (N,), ids (N, 8, 10) with 512 for "no token", facing (N, 18), to (N, D)."""
         slot = torch.arange(TOKEN_SLOTS, device=ids.device) * (self.cfg.codes + 1)
         e = self.tokens(ids + slot).flatten(1)
-        h = F.silu(self.cond1(torch.cat([e, time_features(t, self.cfg.time_dim)], dim=-1)))
+        h = F.silu(self.cond1(torch.cat([e, time_features(t, self.cfg.time_dim), facing], dim=-1)))
         return F.silu(self.cond2(h))
 
-    def forward(self, x, t, warp, validity, prev, kp, ids, ref_kv, frames: int = 1, past=None):
+    def forward(self, x, t, warp, validity, prev, kp, ids, facing, ref_kv, frames: int = 1, past=None):
         """One denoise step of N = B * F frames (the frames of a clip adjacent).
 
-        x, warp, prev (N, 4, W, W); t (N,); validity (N, 1, W, W); kp (N, 24, 3) in patches; ids (N, 8, 10);
-        ref_kv: keys and values (N, P, C); past: see `CoarseAttention.temporal`.
-        Returns x0 (N, 4, W, W), mask logit (N, 1, W, W) and the keys and values to keep.
+        x, warp, prev (N, 4, W, W); t (N,); validity (N, 1, W, W); kp (N, 24, 4) in patches; ids (N, 8, 10);
+        facing (N, 18); ref_kv: keys and values (N, P, C); past: see `CoarseAttention.temporal`.
+        Returns an `Output`, and the keys and values to keep.
         """
         cfg = self.cfg
         r = cfg.patch
-        cond = self.condition(t, ids)
-        maps = keypoint_maps(kp, x.shape[-2] // r, x.shape[-1] // r, cfg.keypoint_sigma)
+        cond = self.condition(t, ids, facing)
+        maps = keypoint_maps(kp, x.shape[-2] // r, x.shape[-1] // r, cfg)
         h = torch.cat([space_to_depth(x, r), space_to_depth(warp, r), space_to_depth(prev, r), space_to_depth(validity, r), maps], dim=1)
         h0 = self.enc0(self.stem(h), cond)  # (N, C0, G, G)
         h1 = self.enc1(self.down0(h0), cond)  # (N, C1, G/2, G/2)
@@ -264,8 +299,10 @@ class Denoiser(nn.Module):
         h = F.interpolate(self.up0(h), scale_factor=2, mode="nearest") + h0
         h = self.dec0b(self.dec0a(h, cond), cond)
         h = F.silu(self.head_norm(h))
-        x0 = warp + depth_to_space(self.rgba(h), r).to(warp.dtype)
-        return x0, depth_to_space(self.mask(h), r), present
+        flow = self.flow(h).float().clamp(-cfg.flow_limit, cfg.flow_limit)
+        moved = displace(warp, flow, r)
+        x0 = moved + depth_to_space(self.rgba(h), r).to(warp.dtype)
+        return Output(x0, moved, flow, depth_to_space(self.mask(h), r).float()), present
 
 
 def step_times(steps: int):
@@ -279,43 +316,45 @@ def clamp_premultiplied(x):
     return torch.cat([torch.minimum(x[:, :3].clamp(min=0), a), a], dim=1)
 
 
-def settle(x0, warp, cfg: DenoiserConfig):
-    """The picture that is shown: corrections shrunk by the dead zone, so that what is right stays untouched, and the
-    silhouette moved only where the network is sure; colours keep their own alpha."""
-    d = x0 - warp
-    x = clamp_premultiplied(warp + torch.sign(d) * (d.abs() - cfg.dead_zone).clamp(min=0))
-    was, now = warp[:, 3:4], x[:, 3:4]
+def settle(x0, moved, cfg: DenoiserConfig):
+    """The picture that is shown: corrections of the moved warp shrunk by the dead zone, so that what is right stays
+    untouched, and the silhouette changed only where the network is sure; colours keep their own alpha."""
+    d = x0 - moved
+    x = clamp_premultiplied(moved + torch.sign(d) * (d.abs() - cfg.dead_zone).clamp(min=0))
+    was, now = moved[:, 3:4], x[:, 3:4]
     u = (((now - was).abs() - cfg.unsure) / (cfg.sure - cfg.unsure)).clamp(0, 1)
     alpha = was + (now - was) * u * u * (3 - 2 * u)
-    colour = torch.where(now > 1 / 64, x[:, :3] / now.clamp(min=1 / 64), warp[:, :3] / was.clamp(min=1 / 64))
+    colour = torch.where(now > 1 / 64, x[:, :3] / now.clamp(min=1 / 64), moved[:, :3] / was.clamp(min=1 / 64))
     return clamp_premultiplied(torch.cat([colour * alpha, alpha], dim=1))
 
 
-def sample(model, noise, steps: int, warp, validity, prev, kp, ids, ref_kv, past=None):
-    """n denoise steps of one frame for N clips: deterministic flow from the noisy warp; `noise` is standard.
+def sample(model, noise, steps: int, frame: dict, prev, ref_kv, past=None):
+    """n denoise steps of one frame for N clips: deterministic flow from the noisy warp; `noise` is standard. `frame`
+    holds warp, validity, kp, ids and facing as `Denoiser.forward` takes them.
 
-    Returns the settled picture, mask logit, new past.
+    Returns the settled picture, the output of the last step, and the new past.
     """
-    x = warp + model.cfg.noise * noise
+    x = frame["warp"] + model.cfg.noise * noise
     times = step_times(steps)
     for i, t in enumerate(times):
         tt = torch.full((x.shape[0],), t, device=x.device)
-        x0, mask, present = model(x, tt, warp, validity, prev, kp, ids, ref_kv, 1, past)
+        out, present = model(x, tt, frame["warp"], frame["validity"], prev, frame["kp"], frame["ids"], frame["facing"], ref_kv, 1, past)
         if i + 1 < steps:
             r = times[i + 1] / t
-            x = r * x + (1 - r) * x0
-    return settle(x0, warp, model.cfg), mask, present
+            x = r * x + (1 - r) * out.x0
+    return settle(out.x0.float(), out.moved, model.cfg), out, present
 
 
-def compose(x0, mask, warp_full):
-    """The contract's Compose: x0 and mask (a probability) at W, the warp at S; a box filter takes S to W when S is a multiple."""
+def compose(x0, out: Output, warp_full):
+    """The contract's Compose: the picture x0 at W, and the fine detail of the warp at S, moved by the same flow."""
     size = warp_full.shape[-2:]
 
     def up(z):
         return F.interpolate(z, size=size, mode="bilinear", align_corners=False)
 
-    low = F.avg_pool2d(warp_full, size[0] // x0.shape[-2])
-    return clamp_premultiplied(up(x0) + up(mask) * (warp_full - up(low)))
+    patch = size[-1] / out.flow.shape[-1]
+    detail = displace_full(warp_full, up(out.flow) * patch) - up(out.moved)
+    return clamp_premultiplied(up(x0) + up(torch.sigmoid(out.mask)) * detail)
 
 
 def flops(cfg: DenoiserConfig = DenoiserConfig(), size: int = 128) -> int:
@@ -335,7 +374,7 @@ def flops(cfg: DenoiserConfig = DenoiserConfig(), size: int = 128) -> int:
     hooks = [m.register_forward_hook(count) for m in model.modules()]
     img = torch.zeros(1, 4, size, size)
     with torch.no_grad():
-        model(img, torch.ones(1), img, img[:, :1], img, torch.zeros(1, 24, 3), torch.zeros(1, 8, 10, dtype=torch.long), (ref, ref))
+        model(img, torch.ones(1), img, img[:, :1], img, torch.zeros(1, 24, 4), torch.zeros(1, 8, 10, dtype=torch.long), torch.zeros(1, cfg.facing), (ref, ref))
     for h in hooks:
         h.remove()
     return total[0]

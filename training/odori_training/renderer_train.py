@@ -1,10 +1,9 @@
-"""Trains the denoiser: first the teacher (flow matching, many steps), then the student (1, 2 and 4 steps, rollouts).
+"""Trains the denoiser for 1, 2 and 4 steps on its own outputs.
 
-    python -m odori_training.renderer_train teacher --data DIR --out DIR --minutes 40
-    python -m odori_training.renderer_train student --data DIR --out DIR --minutes 25
+    python -m odori_training.renderer_train --data DIR --out DIR --minutes 60 [--begin ../models/denoiser.safetensors]
 
-Resumable: the same command goes on from OUT/STAGE.pt. `--minutes` is training time in all; the learning rate follows
-the share of it that has passed. Shards that appear under --data while it runs are picked up.
+Resumable: the same command goes on from OUT/denoiser.pt. `--minutes` is training time in all; the learning rate follows
+the share of it that has passed. Shards that appear under --data while it runs are picked up. OUT/denoiser.jsonl is the log.
 """
 
 import argparse
@@ -18,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
 from torch import nn
 
 from .renderer_data import Clips
-from .renderer_loss import detail_loss, picture_loss, steadiness_loss
-from .renderer_model import Denoiser, DenoiserConfig, sample, settle, step_times
+from .renderer_loss import caution, detail_loss, keypoint_flow_loss, picture_loss, steadiness_loss
+from .renderer_model import Denoiser, DenoiserConfig, Output, sample, settle, step_times
 
 PATCH = 4
-FRAMES = 5
 # Steps between the workers' meetings: on a shared machine, meeting at every step makes each wait for the slower.
 MEET = 8
 # Cuts round the figure, rows and columns, taken in turn: most poses are narrow, and empty ground teaches little.
@@ -68,7 +67,7 @@ class Muon(torch.optim.Optimizer):
 def optimisers(model, lr: float):
     hidden, rest = [], []
     for name, p in model.named_parameters():
-        outer = any(k in name for k in ("tokens", "ada.", "rgba", "mask", "stem", "cond1"))
+        outer = any(k in name for k in ("tokens", "ada.", "rgba", "mask", "flow", "stem", "cond1"))
         (hidden if p.ndim >= 2 and not outer else rest).append(p)
     return [Muon(hidden, lr=10 * lr), torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)]
 
@@ -97,55 +96,69 @@ def reference_features(model, batch, repeat: int):
     return k.repeat_interleave(repeat, 0), v.repeat_interleave(repeat, 0)
 
 
-def teacher_times(b: int, f: int):
-    """(B, F): half of the clips at one time, half at one a frame, and of all clips 3 in 10 at t = 1."""
-    t = torch.rand(b, f)
-    t = torch.where(torch.rand(b, 1) < 0.5, t[:, :1].expand(b, f), t)
-    return torch.where(torch.rand(b, 1) < 0.3, torch.ones(b, f), t)
+def load_beginning(model, path):
+    """Takes what fits from an earlier version's weights; inputs that it did not have start at zero."""
+    old, own = load_file(path), model.state_dict()
+    for name, value in own.items():
+        if name not in old:
+            continue
+        was = old[name].float()
+        if was.shape == value.shape:
+            value.copy_(was)
+        elif was.ndim == value.ndim and was.shape[0] == value.shape[0] and was.shape[1] < value.shape[1]:
+            value.zero_()
+            value[:, : was.shape[1]] = was
+    if "flow.weight" not in old:
+        # It corrected a warp that stayed where it was: what the flow can do is no longer the correction's.
+        own["rgba.weight"].zero_()
+        own["rgba.bias"].zero_()
+    model.load_state_dict(own)
 
 
-def student_times(b: int, f: int):
-    """(B, F): the times of the 1-, 2- and 4-step samplers."""
-    t = torch.tensor([1.0, 1.0, 1.0, 0.75, 0.5, 0.5, 0.25])[torch.randint(0, 7, (b, 1))]
-    return t.expand(b, f)
+def sampler_times(b: int):
+    """(B, 1): the times of the 1-, 2- and 4-step samplers, mostly the first step's."""
+    return torch.tensor([1.0] * 7 + [0.75, 0.5, 0.25])[torch.randint(0, 10, (b, 1))]
 
 
-def clip_loss(model, batch, t, own: bool):
-    """One denoise step at the times t (B, F), all frames of a clip at once.
+def first(out: Output, frames: int):
+    return Output(*(z[:frames] for z in out))
 
-    The teacher (`own` false) learns flow matching: x_t lies between the truth and the noisy warp, and each frame sees
-    a spoilt copy of the true frame before it. The student (`own` true) must live with itself: a first pass without
-    gradient gives what it would have made, and that takes the truth's place in x_t and in the frame before.
+
+def picture_terms(out: Output, truth, warp, kp, true_kp):
+    x0 = out.x0.float()
+    return picture_loss(x0, truth, warp) + caution(out) + 0.01 * keypoint_flow_loss(out.flow, kp, true_kp, PATCH)
+
+
+def clip_loss(model, batch, own: bool):
+    """One denoise step, all frames of a clip at once, each beside the frame before it.
+
+    The network must live with its own pictures. `own`: a first pass without gradient gives what it would have made, and
+    that is the frame before, and the end that later steps start from; else the warp stands in for both.
     """
     truth, warp = batch["truth"], batch["warp"]
     b, f = truth.shape[:2]
     start = warp + model.cfg.noise * torch.randn(b, 1, *truth.shape[2:])
     fixed = (flat(warp), flat(batch["validity"]))
-    rest = (flat(batch["kp"]) / PATCH, flat(batch["ids"]))
+    rest = (scaled(flat(batch["kp"])), flat(batch["ids"]), flat(batch["facing"]))
     with torch.autocast("cpu", torch.bfloat16):
         ref = reference_features(model, batch, f)
+        end = prev = warp
         if own:
             with torch.no_grad():
                 still = tuple(z.detach() for z in ref)
-                x0, _, _ = model(flat(start), torch.ones(b * f), *fixed, flat(shifted(warp)), *rest, still, f)
-            end = x0.float().view_as(truth)
-            prev = settle(x0.float(), flat(warp), model.cfg).view_as(truth)
-        else:
-            end = truth
-            prev = truth + torch.rand(b, 1, 1, 1, 1) * (warp - truth)
+                out, _ = model(flat(start), torch.ones(b * f), *fixed, flat(shifted(warp)), *rest, still, f)
+            end = out.x0.float().view_as(truth)
+            prev = settle(out.x0.float(), out.moved, model.cfg).view_as(truth)
         prev = shifted(prev) * (torch.rand(b, f, 1, 1, 1) > 0.1)
+        t = (sampler_times(b) if own else torch.ones(b, 1)).expand(b, f)
         tt = t[:, :, None, None, None]
-        x = (1 - tt) * end + tt * start
-        x0, mask, _ = model(flat(x), flat(t), *fixed, flat(prev), *rest, ref, f)
-    x0, mask = x0.float(), mask.float()
-    loss = picture_loss(x0, flat(truth), flat(warp))
-    x0 = x0.view_as(truth)
-    if own:
-        loss = loss + 0.5 * steadiness_loss(x0[:, 1:], x0[:, :-1], truth[:, 1:], truth[:, :-1])
+        out, _ = model(flat((1 - tt) * end + tt * start), flat(t), *fixed, flat(prev), *rest, ref, f)
+    loss = picture_terms(out, flat(truth), flat(warp), flat(batch["kp"]), flat(batch["true_kp"]))
+    x0 = out.x0.float().view_as(truth)
+    loss = loss + 0.5 * steadiness_loss(x0[:, 1:], x0[:, :-1], truth[:, 1:], truth[:, :-1])
     if "truth_full" in batch:
-        n = batch["truth_full"].shape[0]
-        full = flat(batch["truth_full"]), flat(batch["warp_full"])
-        loss = loss + 0.5 * detail_loss(flat(x0[:n]), mask[: n * f], *full)
+        n = batch["truth_full"].shape[0] * f
+        loss = loss + 0.5 * detail_loss(out.x0[:n].float(), first(out, n), flat(batch["truth_full"]), flat(batch["warp_full"]))
     return loss
 
 
@@ -154,107 +167,85 @@ def shifted(clip):
     return torch.cat([torch.zeros_like(clip[:, :1]), clip[:, :-1]], dim=1)
 
 
-def rollout_loss(model, teacher, batch, rng, teacher_share: float):
-    """The few-step sampler on its own rollout: each frame sees the output before it and its own past features.
+def scaled(kp):
+    """Keypoints of pixels to keypoints of patches."""
+    return kp * torch.tensor([1 / PATCH, 1 / PATCH, 1.0, 1.0])
 
-    One randomly chosen step of each frame's n steps has a gradient; its target is the truth, and, before the
-    last step, also the sampler's own end point (so that one step lands where many would), or the teacher's.
-    """
-    truth, warp, kp = batch["truth"], batch["warp"], batch["kp"] / PATCH
+
+def frame_of(batch, i: int):
+    return {k: batch[k][:, i] for k in ("warp", "validity", "ids", "facing")} | {"kp": scaled(batch["kp"][:, i])}
+
+
+def rollout_loss(model, batch, rng):
+    """The sampler on its own rollout: each frame sees the output before it and its own past features. One randomly
+    chosen step of each frame's n steps has a gradient; before the last, it is also drawn to where the sampler ended."""
+    truth, warp = batch["truth"], batch["warp"]
     b, f = truth.shape[:2]
-    steps = int(rng.choice([1, 2, 4], p=[0.45, 0.4, 0.15]))
+    steps = int(rng.choice([1, 2, 4], p=[0.6, 0.3, 0.1]))
     times = step_times(steps)
     noise = torch.randn(b, *truth.shape[2:])
     prev, past, before = torch.zeros_like(warp[:, 0]), None, None
-    total, images, masks = 0.0, [], []
+    total = 0.0
     with torch.autocast("cpu", torch.bfloat16):
         ref = reference_features(model, batch, 1)
     still = tuple(z.detach() for z in ref)
     for i in range(f):
+        at = frame_of(batch, i)
         chosen = int(rng.integers(0, steps))
         x = warp[:, i] + model.cfg.noise * noise
         for s, t in enumerate(times):
             with torch.set_grad_enabled(s == chosen), torch.autocast("cpu", torch.bfloat16):
-                x0, mask, present = model(
-                    x, torch.full((b,), t), warp[:, i], batch["validity"][:, i], prev, kp[:, i], batch["ids"][:, i],
-                    ref if s == chosen else still, 1, past)
-            x0 = x0.float()
+                out, present = model(x, torch.full((b,), t), at["warp"], at["validity"], prev, at["kp"], at["ids"], at["facing"],
+                                     ref if s == chosen else still, 1, past)
             if s == chosen:
-                graded, graded_mask = x0, mask.float()
+                graded = out
             if s + 1 < steps:
                 r = times[s + 1] / t
-                x = (r * x + (1 - r) * x0).detach()
-        end = x0.detach()
-        total = total + picture_loss(graded, truth[:, i], warp[:, i])
-        if steps > 1 and chosen + 1 < steps:
-            total = total + 0.5 * (graded - end).abs().mean()
-        elif steps == 1 and teacher is not None and rng.random() < teacher_share:
-            total = total + 0.5 * (graded - teacher_end(teacher, batch, i, prev)).abs().mean()
+                x = (r * x + (1 - r) * out.x0.float()).detach()
+        x0 = graded.x0.float()
+        total = total + picture_terms(graded, truth[:, i], warp[:, i], batch["kp"][:, i], batch["true_kp"][:, i])
+        if chosen + 1 < steps:
+            total = total + 0.5 * (x0 - out.x0.float().detach()).abs().mean()
         if i:
-            total = total + 0.5 * steadiness_loss(graded, before, truth[:, i], truth[:, i - 1])
-        images.append(graded)
-        masks.append(graded_mask)
-        before = prev = settle(end, warp[:, i], model.cfg)
+            total = total + 0.5 * steadiness_loss(x0, before, truth[:, i], truth[:, i - 1])
+        before = prev = settle(out.x0.detach().float(), out.moved.detach(), model.cfg)
         past = tuple(z.detach() for z in present)
-    loss = total / f
-    if "truth_full" in batch:
-        n = batch["truth_full"].shape[0]
-        x0, mask = torch.stack([z[:n] for z in images], 1), torch.stack([z[:n] for z in masks], 1)
-        loss = loss + 0.5 * detail_loss(flat(x0), flat(mask), flat(batch["truth_full"]), flat(batch["warp_full"]))
-    return loss
+    return total / f
 
 
 @torch.no_grad()
-def teacher_end(teacher, batch, i: int, prev, steps: int = 6):
-    """The many-step teacher's end point for frame i, from noise of its own."""
-    truth = batch["truth"][:, i]
-    x, times = batch["warp"][:, i] + teacher.cfg.noise * torch.randn_like(truth), step_times(steps)
-    with torch.autocast("cpu", torch.bfloat16):
-        ref = reference_features(teacher, batch, 1)
-        for s, t in enumerate(times):
-            x0, _, _ = teacher(x, torch.full((len(x),), t), batch["warp"][:, i], batch["validity"][:, i], prev, batch["kp"][:, i] / PATCH, batch["ids"][:, i], ref)
-            if s + 1 < steps:
-                r = times[s + 1] / t
-                x = r * x + (1 - r) * x0.float()
-    return x0.float()
-
-
-@torch.no_grad()
-def validate(model, clips, count: int = 12):
-    """Figure PSNR of puppet and of one step on fixed samples, cold first frame left out."""
+def validate(model, clips, count: int = 24):
+    """Figure PSNR of puppet, of one step and of the moved warp alone on fixed samples, cold first frame left out."""
     pick = [clips.index[int(j)] for j in np.linspace(0, len(clips.index) - 1, count)]
     batch = clips.batch(count, (128, 128), 0, False, pick)
-    b, f = batch["truth"].shape[:2]
-    noise = torch.randn(b, 4, 128, 128, generator=torch.Generator().manual_seed(1))
+    f = batch["truth"].shape[1]
+    noise = torch.randn(1, 4, 128, 128, generator=torch.Generator().manual_seed(1)).expand(count, -1, -1, -1)
     prev, past = torch.zeros_like(noise), None
-    se, se_puppet, area = 0.0, 0.0, 0.0
+    error, area = np.zeros((3, count)), np.zeros(count)
     with torch.autocast("cpu", torch.bfloat16):
         ref = reference_features(model, batch, 1)
         for i in range(f):
-            w = batch["warp"][:, i]
-            prev, _, past = sample(model, noise, 1, w, batch["validity"][:, i], prev, batch["kp"][:, i] / PATCH, batch["ids"][:, i], ref, past)
-            prev = prev.float()
+            at = frame_of(batch, i)
+            prev, out, past = sample(model, noise, 1, at, prev, ref, past)
             if i:
-                truth = batch["truth"][:, i]
-                m = torch.maximum(truth[:, 3:4], w[:, 3:4]) > 0.02
-                se += (((prev - truth) ** 2) * m).sum((1, 2, 3))
-                se_puppet += (((w - truth) ** 2) * m).sum((1, 2, 3))
-                area += 4 * m.sum((1, 2, 3))
-    db = lambda e: float((-10 * torch.log10(e / area)).mean())
-    return db(se_puppet), db(se)
+                truth, warp = batch["truth"][:, i], at["warp"]
+                m = torch.maximum(truth[:, 3:4], warp[:, 3:4]) > 0.02
+                error += np.stack([(((z - truth) ** 2) * m).sum((1, 2, 3)).numpy() for z in (warp, prev, out.moved)])
+                area = area + 4 * m.sum((1, 2, 3)).numpy()
+    return [round(float((-10 * np.log10(e / area)).mean()), 3) for e in error]
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("stage", choices=["teacher", "student"])
     p.add_argument("--data", required=True, help="folder of frames-*.safetensors and held-*.safetensors")
     p.add_argument("--clips", help="clips.safetensors of the motion data")
     p.add_argument("--tokens", help="tokens.safetensors of the tokenizer")
     p.add_argument("--out", required=True)
     p.add_argument("--minutes", type=float, required=True)
-    p.add_argument("--batch", type=int, default=8, help="clips of 5 frames")
-    p.add_argument("--rollouts", type=float, default=0.25, help="student: share of batches run frame by frame on its own output")
-    p.add_argument("--teacher-share", type=float, default=0.2, help="student: share of one-step rollout frames that also see the teacher's end point")
+    p.add_argument("--begin", help="weights of an earlier version to go on from")
+    p.add_argument("--batch", type=int, default=6, help="clips a worker and step")
+    p.add_argument("--rollouts", type=float, default=0.15, help="share of batches run frame by frame on the network's own output")
+    p.add_argument("--own", type=float, default=0.4, help="share of the other batches that first make the network's own pictures")
     p.add_argument("--lr", type=float, default=1e-3)
     p.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of one thread each, weights averaged")
     p.add_argument("--seed", type=int, default=0)
@@ -293,14 +284,12 @@ def train(rank: int, a):
     while not clips.refresh():
         time.sleep(5)  # the generator may still be at its first shard
     model = Denoiser(DenoiserConfig())
-    average, teacher, spent, step = None, None, 0.0, 0
-    if a.stage == "student":
-        state = torch.load(out / "teacher.pt", weights_only=True)
-        model.load_state_dict(state["average"])
-        teacher = copy.deepcopy(model).eval().requires_grad_(False)
+    if a.begin:
+        load_beginning(model, a.begin)
+    spent, step = 0.0, 0
     opts = optimisers(model, a.lr)
     average = Average(model)
-    path = out / f"{a.stage}.pt"
+    path = out / "denoiser.pt"
     if path.exists():
         state = torch.load(path, weights_only=True)
         model.load_state_dict(state["model"])
@@ -312,7 +301,7 @@ def train(rank: int, a):
         clips.rng = np.random.default_rng(a.seed + step + 1 + 1000 * rank)
     base = [[g["lr"] for g in o.param_groups] for o in optimisers(model, a.lr)]
     torch.manual_seed(a.seed + step + 1 + 1000 * rank)
-    log = open(out / f"{a.stage}.jsonl", "a")
+    log = open(out / "denoiser.jsonl", "a")
 
     def save():
         tmp = path.with_suffix(".tmp")
@@ -332,12 +321,10 @@ def train(rank: int, a):
         window = WINDOWS[step % len(WINDOWS)]
         full = 2 if step % 3 == 0 else 0
         batch = clips.batch(a.batch, window, full)
-        if a.stage == "teacher":
-            loss = clip_loss(model, batch, teacher_times(a.batch, FRAMES), False)
-        elif rng.random() < a.rollouts:
-            loss = rollout_loss(model, teacher, batch, rng, a.teacher_share)
+        if rng.random() < a.rollouts:
+            loss = rollout_loss(model, batch, rng)
         else:
-            loss = clip_loss(model, batch, student_times(a.batch, FRAMES), True)
+            loss = clip_loss(model, batch, rng.random() < a.own)
         for o in opts:
             o.zero_grad(set_to_none=True)
         loss.backward()
@@ -357,7 +344,7 @@ def train(rank: int, a):
         if rank == 0 and step % 20 == 0:
             line = {"step": step, "minutes": round(spent / 60, 2), "loss": round(running, 5), "clips": len(clips.index), "tokens": clips.table is not None}
             if step % 100 == 0 and held.index:
-                line["held_puppet_db"], line["held_db"] = validate(average.model, held)
+                line["held_puppet_db"], line["held_db"], line["held_moved_db"] = validate(average.model, held)
             print(json.dumps(line), flush=True)
             print(json.dumps(line), file=log, flush=True)
         if step % 50 == 0:
@@ -368,7 +355,7 @@ def train(rank: int, a):
             last_save = time.time()
     if rank == 0:
         save()
-        print(f"{a.stage}: {step} steps, {spent / 60:.1f} minutes", flush=True)
+        print(f"{step} steps, {spent / 60:.1f} minutes", flush=True)
 
 
 if __name__ == "__main__":

@@ -261,12 +261,18 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--polish-decoder", action="store_true", help="train the exported tokenizer's decoder alone, for --minutes")
+    parser.add_argument("--write-tokens", action="store_true", help="write tokens.safetensors of the clips by the exported tokenizer, nothing else")
     parser.add_argument("--export-to", type=Path, default=sk.ROOT / "models/tokenizer.safetensors")
     parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     clips = clip_io.load(args.out / "clips.safetensors")
+    if args.write_tokens:
+        from .train_motion import load_tokenizer
+
+        write_tokens(load_tokenizer(), clips, args.out / "tokens.safetensors")
+        return
     if args.polish_decoder:
         from .train_motion import load_tokenizer
 

@@ -54,7 +54,14 @@ pub struct PuppetFrame {
     pub scale: f32,
     /// Where the avatar's own joints are now, pixels of the output.
     pub keypoints: [Keypoint; KEYPOINT_COUNT],
+    /// How much nearer to the viewer than the pelvis each keypoint is, metres of the skeleton.
+    pub depths: [f32; KEYPOINT_COUNT],
+    /// Which way hips, chest and head face: of each its X and its Z axis in the world.
+    pub facing: [f32; FACING],
 }
+
+/// Numbers of [`PuppetFrame::facing`].
+pub const FACING: usize = 18;
 
 struct Names {
     chest: usize,
@@ -239,7 +246,22 @@ pub fn drive(avatar: &Avatar, pose: &Pose, camera: &Camera) -> PuppetFrame {
         height: camera.height,
         scale,
         keypoints,
+        depths: std::array::from_fn(|k| {
+            let info = &SKELETON.keypoints[k];
+            let b = info.bone.index();
+            (joints.positions[b] + joints.rotations[b] * info.offset - joints.positions[0]).z
+        }),
+        facing: facing(&joints),
     }
+}
+
+fn facing(joints: &Joints) -> [f32; FACING] {
+    let mut out = [0.0; FACING];
+    for (axes, b) in out.chunks_exact_mut(6).zip([0, NAMES.upper_chest, NAMES.head]) {
+        axes[..3].copy_from_slice(&(joints.rotations[b] * Vec3::X).to_array());
+        axes[3..].copy_from_slice(&(joints.rotations[b] * Vec3::Z).to_array());
+    }
+    out
 }
 
 /// Fills every bone with the pelvis at the origin; gives both ankles.

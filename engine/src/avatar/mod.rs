@@ -17,7 +17,7 @@ mod springs;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use drive::{BoneTransform, PuppetFrame, drive};
+pub use drive::{BoneTransform, FACING, PuppetFrame, drive};
 pub use import::{ImportReport, import_encoded};
 pub use rig::{BONES, Rig, bone};
 pub use sidecar::{LoosePart, Sidecar};

@@ -29,8 +29,8 @@ const LIMBS: [(&str, &str); 16] = [
 
 impl Avatar {
     /// The reference picture fitted into a square, its longer side filling it, centred: size * size * 4 bytes,
-    /// premultiplied; and the scale and origin that took it there.
-    fn fitted(&self, size: usize) -> (Vec<u8>, f32, Vec2) {
+    /// premultiplied, box filtered; and what takes a pixel of the reference there: `p * scale + origin`.
+    pub fn fitted(&self, size: usize) -> (Vec<u8>, f32, Vec2) {
         let (w, h) = (self.reference.width as f32, self.reference.height as f32);
         let scale = size as f32 / w.max(h);
         let origin = (Vec2::splat(size as f32) - Vec2::new(w, h) * scale) * 0.5;

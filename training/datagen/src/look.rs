@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use glam::Vec2;
 use odori_engine::avatar::{self, Avatar, Sidecar};
 use odori_engine::pose::Camera;
+use odori_engine::render::compose::{WORK_CHANNELS, downsample};
 use odori_engine::render::cpu::CpuPuppet;
+use odori_engine::render::Size;
 use odori_engine::skeleton::{KEYPOINT_COUNT, SKELETON};
 
 use crate::character::{Character, reference_pose};
@@ -20,6 +22,8 @@ use crate::scene::Actor;
 
 /// Side of the picture that avatars are made from, pixels.
 pub const REFERENCE_PX: usize = 512;
+/// Side of the live picture, pixels.
+const PUPPET_PX: usize = 512;
 const FRAME_S: f32 = 1.0 / 30.0;
 
 pub struct Look {
@@ -41,6 +45,10 @@ pub struct Sample {
     pub keypoints: Vec<f32>,
     /// frames * 24 * (x, y)
     pub true_keypoints: Vec<f32>,
+    /// frames * 24, metres
+    pub depths: Vec<f32>,
+    /// frames * 18
+    pub facing: Vec<f32>,
     pub error_px: Vec<f32>,
 }
 
@@ -49,11 +57,18 @@ pub struct Studio {
     frame: Raster,
     reference: Raster,
     size: usize,
+    /// Side that the puppet is drawn at before it is box filtered, as the live engine does.
+    puppet_px: usize,
+    working: Vec<f32>,
 }
 
 impl Studio {
     pub fn new(size: usize) -> Self {
-        Studio { frame: Raster::new(size, 3), reference: Raster::new(REFERENCE_PX, 2), size }
+        // As many samples a pixel as the live picture has when it is brought down to the working size.
+        let samples = if size > 160 { 3 } else { 4 };
+        let puppet_px = size * (PUPPET_PX / size).max(1);
+        let working = vec![0.0; size * size * WORK_CHANNELS];
+        Studio { frame: Raster::new(size, samples), reference: Raster::new(REFERENCE_PX, 2), size, puppet_px, working }
     }
 }
 
@@ -90,7 +105,8 @@ impl Look {
         let straight = unpremultiplied(&drawn.rgba);
         let (avatar, _) = Avatar::import(REFERENCE_PX as u32, REFERENCE_PX as u32, straight, Some(&sidecar))
             .with_context(|| format!("{}: the engine cannot import it", character.name))?;
-        let (reference, reference_keypoints) = fitted(&avatar, studio.size);
+        let (reference, scale, origin) = avatar.fitted(studio.size);
+        let reference_keypoints = avatar.keypoints.map(|k| k * scale + origin);
         Ok(Look { style, avatar, reference, reference_keypoints, character })
     }
 
@@ -116,10 +132,14 @@ impl Look {
                 continue;
             }
             let drawn = actor.draw(pose, &camera, &mut studio.frame);
-            let picture = puppet.draw(&frame, size, size);
+            let picture = puppet.draw(&frame, studio.puppet_px, studio.puppet_px);
+            downsample(picture, Size::square(size), &mut studio.working);
             out.truth.extend(&drawn.rgba);
-            out.puppet.extend(&picture.rgba);
-            out.validity.extend(&picture.validity);
+            for pixel in studio.working.chunks_exact(WORK_CHANNELS) {
+                let [r, g, b, a, valid] = [0, 1, 2, 3, 4].map(|c| (pixel[c] * 255.0 + 0.5) as u8);
+                out.puppet.extend([r, g, b, a]);
+                out.validity.push(valid);
+            }
             let mut error = 0.0;
             for (k, p) in frame.keypoints.iter().zip(&drawn.keypoints) {
                 out.keypoints.extend([k.position.x, k.position.y, k.confidence]);
@@ -127,6 +147,8 @@ impl Look {
                 error += k.position.distance(*p) / KEYPOINT_COUNT as f32;
             }
             out.error_px.push(error);
+            out.depths.extend(frame.depths);
+            out.facing.extend(frame.facing);
         }
         out
     }
@@ -148,37 +170,6 @@ fn unpremultiplied(rgba: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-/// The avatar's picture fitted into a square: its longer side fills it, centred, box filtered.
-fn fitted(avatar: &Avatar, size: usize) -> (Vec<u8>, [Vec2; KEYPOINT_COUNT]) {
-    const SUB: usize = 3;
-    let (w, h) = (avatar.reference.width as f32, avatar.reference.height as f32);
-    let scale = size as f32 / w.max(h);
-    let origin = (Vec2::splat(size as f32) - Vec2::new(w, h) * scale) * 0.5;
-    let mut out = vec![0u8; size * size * 4];
-    for y in 0..size {
-        for x in 0..size {
-            let mut sum = [0u32; 4];
-            for s in 0..SUB * SUB {
-                let at = Vec2::new(
-                    x as f32 + (s % SUB) as f32 / SUB as f32 + 0.5 / SUB as f32,
-                    y as f32 + (s / SUB) as f32 / SUB as f32 + 0.5 / SUB as f32,
-                );
-                let p = (at - origin) / scale;
-                if p.x >= 0.0 && p.y >= 0.0 && p.x < w && p.y < h {
-                    let i = (p.y as usize * w as usize + p.x as usize) * 4;
-                    for (total, &v) in sum.iter_mut().zip(&avatar.reference.rgba[i..i + 4]) {
-                        *total += u32::from(v);
-                    }
-                }
-            }
-            for c in 0..4 {
-                out[(y * size + x) * 4 + c] = ((sum[c] + (SUB * SUB / 2) as u32) / (SUB * SUB) as u32) as u8;
-            }
-        }
-    }
-    (out, avatar.keypoints.map(|k| k * scale + origin))
 }
 
 /// Other bodies from the same rig: longer, thicker, with bigger heads.

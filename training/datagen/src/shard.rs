@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use odori_engine::avatar::FACING;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::look::Sample;
@@ -42,6 +43,8 @@ pub fn write(
         ("validity", Dtype::U8, vec![k, frames, size, size], bytes(&|r| &r.sample.validity)),
         ("keypoints", Dtype::F32, vec![k, frames, 24, 3], bytes(&|r| bytemuck::cast_slice(&r.sample.keypoints))),
         ("true_keypoints", Dtype::F32, vec![k, frames, 24, 2], bytes(&|r| bytemuck::cast_slice(&r.sample.true_keypoints))),
+        ("depths", Dtype::F32, vec![k, frames, 24], bytes(&|r| bytemuck::cast_slice(&r.sample.depths))),
+        ("facing", Dtype::F32, vec![k, frames, FACING], bytes(&|r| bytemuck::cast_slice(&r.sample.facing))),
         ("token_row", Dtype::I32, vec![k, frames], bytes(&|r| bytemuck::cast_slice(&r.token_rows))),
         ("character", Dtype::I32, vec![k], i(&|r| r.character)),
         ("look", Dtype::I32, vec![k], i(&|r| r.look)),
