@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS, SIZES};
+use odori_engine::avatar::FACING;
+use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS, Keypoint, SIZES};
 use odori_engine::motion::{BEAT_DIM, MUSIC_DIM, MotionModel, Sampling, StepInput};
 use odori_kernels::{Backend, Weights, cpu};
 use serde::Serialize;
@@ -49,7 +50,7 @@ pub fn run(threads: usize) -> Result<Vec<Row>, String> {
         let mut out = DenoiseOutput::default();
         for steps in [1, 2] {
             rows.push(row(format!("denoiser {size}, {steps} step(s)"), |i| {
-                let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[[0.5, 0.5, 1.0]; KEYPOINTS], tokens: &[[7; 10]; 8] };
+                let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint { x: 0.5, y: 0.5, confidence: 1.0, depth: 0.0 }; KEYPOINTS], facing: &[0.0; FACING], tokens: &[[7; 10]; 8] };
                 net.step(input, steps, 1, i, &mut out).map_err(|e| e.to_string())
             })?);
         }

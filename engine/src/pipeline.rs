@@ -17,12 +17,12 @@ use odori_kernels::{Backend, Weights};
 
 use crate::avatar::{self, Avatar, PuppetFrame, Springs};
 use crate::beat::{BeatSource, BeatState, PredictedBeat};
-use crate::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, Doubt, TOKEN_SLOTS, TOKEN_STEPS};
+use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, TOKEN_SLOTS, TOKEN_STEPS};
 use crate::features::{Features, HOP_FLOATS, HOP_SAMPLES};
 use crate::ladder::{Ladder, Rung};
 use crate::motion::{MUSIC_DIM, MotionModel, Sampling, StepInput};
 use crate::pose::{Camera, Keypoint, Pose};
-use crate::render::{Background, Drawer, Size};
+use crate::render::{Background, DENOISED_CHANNELS, Drawer, Size};
 use crate::skeleton::KEYPOINT_COUNT;
 
 /// Samples a second of the model's sound, mono.
@@ -148,7 +148,7 @@ struct Picture {
     denoiser: Denoiser,
     denoised: DenoiseOutput,
     doubt: Doubt,
-    /// The denoiser's input and output as drawing lays them out: interleaved, five channels.
+    /// The denoiser's input, and its output as drawing lays it out.
     warp: Vec<f32>,
     validity: Vec<f32>,
     interleaved: Vec<f32>,
@@ -222,17 +222,20 @@ impl Picture {
         if steps > 0 {
             let start = Instant::now();
             let size = Vec2::new(self.full.width as f32, self.full.height as f32);
-            let keypoints = frame.keypoints.map(|k| {
-                let p = k.position / size;
-                [p.x, p.y, k.confidence]
+            let keypoints = std::array::from_fn(|k| {
+                let (at, depth) = (frame.keypoints[k], frame.depths[k]);
+                let p = at.position / size;
+                denoiser::Keypoint { x: p.x, y: p.y, confidence: at.confidence, depth }
             });
-            let input = DenoiseInput { warp: &self.warp, validity: &self.validity, keypoints: &keypoints, tokens };
+            let input = DenoiseInput { warp: &self.warp, validity: &self.validity, keypoints: &keypoints, facing: &frame.facing, tokens };
             self.denoiser.step(input, steps, seed, tick, &mut self.denoised)?;
             self.doubt.apply(&input, self.work.width, DOUBT_GAIN, &mut self.denoised);
-            let out = self.interleaved.chunks_exact_mut(5);
-            for ((pixel, rgba), mask) in out.zip(self.denoised.rgba.chunks_exact(4)).zip(&self.denoised.mask) {
-                pixel[..4].copy_from_slice(rgba);
-                pixel[4] = *mask;
+            let d = &self.denoised;
+            for (i, pixel) in self.interleaved.chunks_exact_mut(DENOISED_CHANNELS).enumerate() {
+                pixel[..4].copy_from_slice(&d.rgba[i * 4..][..4]);
+                pixel[4] = d.mask[i];
+                pixel[5..9].copy_from_slice(&d.moved[i * 4..][..4]);
+                pixel[9..].copy_from_slice(&d.flow[i * 2..][..2]);
             }
             *denoise_time += start.elapsed();
         }
@@ -300,11 +303,11 @@ impl Pipeline {
         denoiser.set_reference(&avatar.reference_square(working_size))?;
         let pixels = working_size * working_size;
         pipeline.picture = Some(Picture {
-            denoised: DenoiseOutput { rgba: vec![0.0; pixels * 4], mask: vec![0.0; pixels] },
+            denoised: DenoiseOutput::default(),
             doubt: Doubt::default(),
             warp: vec![0.0; pixels * 4],
             validity: vec![0.0; pixels],
-            interleaved: vec![0.0; pixels * 5],
+            interleaved: vec![0.0; pixels * DENOISED_CHANNELS],
             springs: Springs::new(),
             full: Size::new(width as usize, height as usize),
             work: Size::square(working_size),

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use odori_engine::avatar::Avatar;
-use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS};
+use odori_engine::avatar::{Avatar, FACING};
+use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS, Keypoint};
 use odori_engine::ladder::Rung;
 use odori_engine::pipeline::{Models, PictureSetup, Pipeline, Settings};
 use odori_engine::render;
@@ -185,7 +185,7 @@ fn measure(backend: &Backend, weights: &Weights, size: usize) -> anyhow::Result<
     let mut out = DenoiseOutput::default();
     let mut times = Vec::new();
     for i in 0..7 {
-        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[[0.5, 0.5, 1.0]; KEYPOINTS], tokens: &[] };
+        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint { x: 0.5, y: 0.5, confidence: 1.0, depth: 0.0 }; KEYPOINTS], facing: &[0.0; FACING], tokens: &[] };
         let start = Instant::now();
         denoiser.step(input, 1, 1, i, &mut out)?;
         times.push(start.elapsed());

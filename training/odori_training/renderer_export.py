@@ -1,6 +1,6 @@
 """Writes models/denoiser.safetensors (f16) and the golden vectors that hold the engine to this code.
 
-    python -m odori_training.renderer_export --checkpoint OUT/student.pt --models ../models --version 1
+    python -m odori_training.renderer_export --checkpoint OUT/denoiser.pt --models ../models --version 1
 
 The golden file holds, for the f16-rounded weights in f32 arithmetic, what three frames give at 2, 1 and 4 steps on
 inputs that both sides compute (`golden_inputs`), thinned to stay small.
@@ -49,13 +49,16 @@ def uniform(seed, step, count):
 
 
 def golden_inputs(frame: int, size: int, codes: int):
-    """What the engine's golden test computes too: a premultiplied picture, validity, keypoints, token ids (8, 10)."""
+    """What the engine's golden test computes too: a premultiplied picture, validity, keypoints with
+    confidence and depth, token ids (8, 10), facing (18)."""
     warp = uniform(100, frame, size * size * 4).reshape(size, size, 4)
     warp[..., :3] *= warp[..., 3:]
     validity = uniform(101, frame, size * size).reshape(size, size)
-    kp = uniform(102, frame, 24 * 3).reshape(24, 3)
+    depth = uniform(104, frame, 24) - 0.5
+    kp = np.concatenate([uniform(102, frame, 24 * 3).reshape(24, 3), depth[:, None]], axis=1)
     ids = np.floor(uniform(103, frame, 80) * codes).astype(np.int64).reshape(8, 10)
-    return warp, validity, kp, ids
+    facing = 2 * uniform(105, frame, 18) - 1
+    return warp, validity, kp, ids, facing
 
 
 def image(a):
@@ -69,13 +72,12 @@ def golden(model, size: int = 128):
     noise = image(gaussian(SEED, 0, size * size * 4).reshape(size, size, 4))
     prev, past, out = torch.zeros_like(noise), None, {}
     for f, steps in enumerate(GOLDEN_STEPS):
-        warp, validity, kp, ids = golden_inputs(f, size, model.cfg.codes)
-        kp = kp.copy()
+        warp, validity, kp, ids, facing = golden_inputs(f, size, model.cfg.codes)
         kp[:, :2] *= size / model.cfg.patch
-        x0, mask, past = sample(model, noise, steps, image(warp), image(validity[..., None]), prev, torch.from_numpy(kp)[None], torch.from_numpy(ids)[None], ref_kv, past)
-        prev = x0
-        out[f"rgba{f}"] = prev[0].permute(1, 2, 0).reshape(-1)[::GOLDEN_STRIDE].contiguous().numpy()
-        out[f"mask{f}"] = torch.sigmoid(mask)[0, 0].reshape(-1)[::GOLDEN_STRIDE].contiguous().numpy()
+        rest = {k: torch.from_numpy(v)[None] for k, v in (("kp", kp), ("ids", ids), ("facing", facing))}
+        prev, last, past = sample(model, noise, steps, {"warp": image(warp), "validity": image(validity[..., None]), **rest}, prev, ref_kv, past)
+        thin = lambda z: z[0].permute(1, 2, 0).reshape(-1)[::GOLDEN_STRIDE].contiguous().numpy()
+        out[f"rgba{f}"], out[f"mask{f}"] = thin(prev), thin(torch.sigmoid(last.mask))
     return out
 
 

@@ -16,27 +16,85 @@ pub fn time_features(t: f32, out: &mut [f32]) {
     }
 }
 
-/// A Gaussian of `sigma` patches round every keypoint, times its confidence.
+/// What the network is told of a keypoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Keypoint {
+    /// Of the picture, 0 to 1; x right, y down.
+    pub x: f32,
+    pub y: f32,
+    /// 0 to 1.
+    pub confidence: f32,
+    /// How much nearer to the viewer than the pelvis, metres.
+    pub depth: f32,
+}
+
+/// A Gaussian of `sigma` patches round every keypoint, times its confidence; then, unless `depth_scale` is 0, as many
+/// again times its depth.
 ///
-/// `keypoints` are x, y in 0..1 of the picture and a confidence; `out` is (grid, grid, keypoints).
-/// `columns` is scratch of `grid` floats.
-pub fn keypoint_maps(keypoints: &[[f32; 3]], grid: usize, sigma: f32, columns: &mut [f32], out: &mut [f32]) {
+/// `out` is (grid, grid, keypoints) or twice as deep. `columns` is scratch of `grid` floats.
+pub fn keypoint_maps(keypoints: &[Keypoint], grid: usize, sigma: f32, depth_scale: f32, columns: &mut [f32], out: &mut [f32]) {
     let n = keypoints.len();
+    let channels = out.len() / (grid * grid);
     let scale = -0.5 / (sigma * sigma);
     let bell = |i: usize, centre: f32| {
         let d = i as f32 + 0.5 - centre * grid as f32;
         (d * d * scale).exp()
     };
-    for (k, &[x, y, confidence]) in keypoints.iter().enumerate() {
+    for (k, p) in keypoints.iter().enumerate() {
         // A keypoint that is not a number says nothing.
-        let known = x.is_finite() && y.is_finite() && confidence.is_finite();
+        let known = [p.x, p.y, p.confidence, p.depth].iter().all(|v| v.is_finite());
         for (i, c) in columns.iter_mut().enumerate() {
-            *c = if known { bell(i, x) } else { 0.0 };
+            *c = if known { bell(i, p.x) } else { 0.0 };
         }
+        let depth = if known && depth_scale > 0.0 { (p.depth / depth_scale).clamp(-2.0, 2.0) } else { 0.0 };
         for row in 0..grid {
-            let r = if known { confidence * bell(row, y) } else { 0.0 };
+            let r = if known { bell(row, p.y) } else { 0.0 };
             for (column, &c) in columns.iter().enumerate() {
-                out[(row * grid + column) * n + k] = r * c;
+                let at = (row * grid + column) * channels + k;
+                out[at] = if known { p.confidence * r * c } else { 0.0 };
+                if depth_scale > 0.0 {
+                    out[at + n] = depth * r * c;
+                }
+            }
+        }
+    }
+}
+
+/// Moves a picture by a flow: what is shown at p comes from p + flow(p), between pixels bilinearly; beyond the picture
+/// there is nothing.
+///
+/// `image` (size, size, 4); `flow` (grid, grid, 2) x and y in patches, enlarged bilinearly and held within `limit`;
+/// gives the picture in `moved` (size, size, 4) and the flow in pixels in `pixels` (size, size, 2).
+pub fn displace(image: &[f32], size: usize, flow: &[f32], grid: usize, limit: f32, moved: &mut [f32], pixels: &mut [f32]) {
+    let patch = (size / grid) as f32;
+    let flow = flow.as_chunks::<2>().0;
+    let image = image.as_chunks::<4>().0;
+    let bounded = |f: [f32; 2]| f.map(|v| if v.is_nan() { 0.0 } else { v.clamp(-limit, limit) });
+    let tap = |i: usize| {
+        let p = ((i as f32 + 0.5) / patch - 0.5).clamp(0.0, (grid - 1) as f32);
+        (p as usize, (p as usize + 1).min(grid - 1), p.fract())
+    };
+    let rows = moved.as_chunks_mut::<4>().0.chunks_exact_mut(size).zip(pixels.as_chunks_mut::<2>().0.chunks_exact_mut(size));
+    for (y, (moved, pixels)) in rows.enumerate() {
+        let (top, bottom, ky) = tap(y);
+        for (x, (out, shift)) in moved.iter_mut().zip(pixels).enumerate() {
+            let (left, right, kx) = tap(x);
+            let [a, b, c, d] = [(top, left), (top, right), (bottom, left), (bottom, right)].map(|(r, c)| bounded(flow[r * grid + c]));
+            *shift = std::array::from_fn(|i| {
+                let (up, down) = (a[i] + (b[i] - a[i]) * kx, c[i] + (d[i] - c[i]) * kx);
+                (up + (down - up) * ky) * patch
+            });
+            let (fx, fy) = (x as f32 + shift[0], y as f32 + shift[1]);
+            let (x0, y0) = (fx.floor(), fy.floor());
+            let (kx, ky) = (fx - x0, fy - y0);
+            *out = [0.0; 4];
+            for (dx, dy, w) in [(0, 0, (1.0 - kx) * (1.0 - ky)), (1, 0, kx * (1.0 - ky)), (0, 1, (1.0 - kx) * ky), (1, 1, kx * ky)] {
+                let (u, v) = (x0 as isize + dx, y0 as isize + dy);
+                if w > 0.0 && (0..size as isize).contains(&u) && (0..size as isize).contains(&v) {
+                    for (o, p) in out.iter_mut().zip(image[v as usize * size + u as usize]) {
+                        *o += w * p;
+                    }
+                }
             }
         }
     }
@@ -50,13 +108,13 @@ pub struct Belief {
     pub sure: f32,
 }
 
-/// The picture that is shown: corrections of the warp shrunk by the dead zone, so that what is right stays untouched,
-/// and the silhouette moved only where the network is sure; alpha in 0..1, colours in 0..alpha.
+/// The picture that is shown: corrections of the moved warp shrunk by the dead zone, so that what is right stays
+/// untouched, and the silhouette changed only where the network is sure; alpha in 0..1, colours in 0..alpha.
 /// Anything that is not a number becomes 0.
-pub fn settle(rgba: &mut [f32], warp: &[f32], belief: Belief) {
+pub fn settle(rgba: &mut [f32], moved: &[f32], belief: Belief) {
     const LEAST: f32 = 1.0 / 64.0;
     let bounded = |v: f32, hi: f32| if v.is_nan() { 0.0 } else { v.clamp(0.0, hi) };
-    for (p, w) in rgba.as_chunks_mut::<4>().0.iter_mut().zip(warp.as_chunks::<4>().0) {
+    for (p, w) in rgba.as_chunks_mut::<4>().0.iter_mut().zip(moved.as_chunks::<4>().0) {
         for (v, &w) in p.iter_mut().zip(w) {
             let d = *v - w;
             *v = w + (d.abs() - belief.dead_zone).max(0.0).copysign(d);

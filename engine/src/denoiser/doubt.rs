@@ -26,7 +26,7 @@ pub struct Doubt {
 }
 
 impl Doubt {
-    /// Blends `out` towards the warp where the warp is sure; `gain` is how quickly doubt lets the network speak.
+    /// Blends `out` towards the moved warp where the warp is sure; `gain` is how quickly doubt lets the network speak.
     pub fn apply(&mut self, input: &DenoiseInput<'_>, size: usize, gain: f32, out: &mut DenoiseOutput) {
         let reach = REACH * size / 128;
         self.rows.resize(size * size, 0.0);
@@ -38,7 +38,8 @@ impl Doubt {
         }
         widen(&self.gate, &mut self.rows, size, 1, size, reach);
         widen(&self.rows, &mut self.gate, 1, size, size, reach);
-        for (((p, w), m), g) in out.rgba.as_chunks_mut::<4>().0.iter_mut().zip(warp).zip(&mut out.mask).zip(&self.gate) {
+        let moved = out.moved.as_chunks::<4>().0;
+        for (((p, w), m), g) in out.rgba.as_chunks_mut::<4>().0.iter_mut().zip(moved).zip(&mut out.mask).zip(&self.gate) {
             // A silhouette grows by solid places, not by haze.
             let solid = if p[3] > w[3] { smoothstep(HAZE, SOLID, p[3]) } else { 1.0 };
             let g = g * (w[3] + (1.0 - w[3]) * solid);
@@ -65,7 +66,8 @@ fn widen(from: &[f32], to: &mut [f32], line: usize, step: usize, size: usize, re
 
 #[cfg(test)]
 mod tests {
-    use super::super::KEYPOINTS;
+    use super::super::{KEYPOINTS, Keypoint};
+    use crate::avatar::FACING;
     use super::*;
 
     #[test]
@@ -74,8 +76,8 @@ mod tests {
         let warp = vec![1.0; size * size * 4];
         let mut validity = vec![1.0; size * size];
         validity[64 * size + 64] = 0.0;
-        let mut out = DenoiseOutput { rgba: vec![0.0; size * size * 4], mask: vec![0.0; size * size] };
-        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[[0.0; 3]; KEYPOINTS], tokens: &[] };
+        let mut out = DenoiseOutput { rgba: vec![0.0; size * size * 4], mask: vec![0.0; size * size], moved: warp.clone(), flow: Vec::new() };
+        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint::default(); KEYPOINTS], facing: &[0.0; FACING], tokens: &[] };
         Doubt::default().apply(&input, size, 4.0, &mut out);
         let at = |x: usize, y: usize| (out.rgba[(y * size + x) * 4], out.mask[y * size + x]);
         assert_eq!(at(64, 64), (0.0, 0.0));
@@ -90,9 +92,9 @@ mod tests {
         let mut warp = vec![0.0; size * size * 4];
         warp[(64 * size + 64) * 4..][..4].fill(1.0);
         let validity = vec![0.0; size * size];
-        let mut out = DenoiseOutput { rgba: vec![0.3; size * size * 4], mask: vec![0.0; size * size] };
+        let mut out = DenoiseOutput { rgba: vec![0.3; size * size * 4], mask: vec![0.0; size * size], moved: warp.clone(), flow: Vec::new() };
         out.rgba[(64 * size + 65) * 4..][..4].fill(0.95);
-        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[[0.0; 3]; KEYPOINTS], tokens: &[] };
+        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint::default(); KEYPOINTS], facing: &[0.0; FACING], tokens: &[] };
         Doubt::default().apply(&input, size, 4.0, &mut out);
         assert_eq!(out.rgba[(64 * size + 63) * 4 + 3], 0.0, "haze");
         assert!(out.rgba[(64 * size + 65) * 4 + 3] > 0.9, "a solid place");

@@ -1,8 +1,9 @@
 //! The few-step denoiser: corrects the puppet's picture, in 1, 2 or 4 steps, at a working size of 128, 192 or 256.
 //!
 //! It sees the warped reference, its validity, where the keypoints are and how sure, the last 16 frames of pose
-//! tokens, the avatar's reference picture, and its own earlier frames. It gives premultiplied RGBA and a mask that
-//! tells where the full-size warp may lend its detail. It must not draw, and must not know the full-size picture.
+//! tokens, which way the body faces, the avatar's reference picture, and its own earlier frames. It moves the warp by a
+//! flow and corrects it: it gives premultiplied RGBA, the flow, and a mask that tells where the full-size warp, moved
+//! alike, may lend its detail. It must not draw, and must not know the full-size picture.
 //!
 //! After X-Dancer (AdaIN from pose tokens), X-Dyna (the Dynamics-Adapter) and Self-Forcing (a ring of own frames);
 //! see `training/RENDERER.md`.
@@ -15,8 +16,10 @@ mod tests;
 
 use conditions::Belief;
 use network::{ReferencePlan, StepPlan};
+use crate::avatar::FACING;
 use odori_kernels::{Backend, Executor, PlanError, Weights, noise};
 
+pub use conditions::Keypoint;
 pub use doubt::Doubt;
 pub use network::{DenoiserConfig, KEYPOINTS, TOKEN_SLOTS, TOKEN_STEPS};
 
@@ -50,8 +53,9 @@ pub struct DenoiseInput<'a> {
     pub warp: &'a [f32],
     /// (W, W) in 0..1
     pub validity: &'a [f32],
-    /// x and y in 0..1 of the picture (x right, y down), and a confidence in 0..1.
-    pub keypoints: &'a [[f32; 3]; KEYPOINTS],
+    pub keypoints: &'a [Keypoint; KEYPOINTS],
+    /// Which way hips, chest and head face: `PuppetFrame::facing`.
+    pub facing: &'a [f32; FACING],
     /// Pose tokens of the newest motion steps, oldest first; the last is that of this frame. More than
     /// `TOKEN_STEPS` are cut at the front; fewer, or none, count as unknown.
     pub tokens: &'a [[u16; TOKEN_SLOTS]],
@@ -64,6 +68,10 @@ pub struct DenoiseOutput {
     pub rgba: Vec<f32>,
     /// (W, W) in 0..1: how much of the full-size warp's detail to add.
     pub mask: Vec<f32>,
+    /// (W, W, 4): the warp moved by the flow, which `rgba` corrects.
+    pub moved: Vec<f32>,
+    /// (W, W, 2): what is shown at p comes from p + flow(p); x and y in working pixels.
+    pub flow: Vec<f32>,
 }
 
 /// The denoiser of one session. `step` allocates nothing once `out` has been used.
@@ -81,8 +89,10 @@ pub struct Denoiser {
     /// (W, W, 4), gaussian, of `noise_seed`: the same for every frame, so that it cannot flicker.
     noise: Vec<f32>,
     noise_seed: Option<u32>,
-    /// (W, W, 4), the noisy warp.
-    start: Vec<f32>,
+    /// (W, W, 4), the noisy warp, then ever less noisy pictures.
+    x: Vec<f32>,
+    /// (G, G, 2)
+    flow: Vec<f32>,
     /// (W, W, 4), the output before this one; zeros after a reset.
     previous: Vec<f32>,
     maps: Vec<f32>,
@@ -122,9 +132,10 @@ impl Denoiser {
             last_index: None,
             noise: vec![0.0; size * size * 4],
             noise_seed: None,
-            start: vec![0.0; size * size * 4],
+            x: vec![0.0; size * size * 4],
+            flow: vec![0.0; grid * grid * 2],
             previous: vec![0.0; size * size * 4],
-            maps: vec![0.0; grid * grid * KEYPOINTS],
+            maps: vec![0.0; grid * grid * cfg.maps()],
             columns: vec![0.0; grid],
             time: vec![0.0; cfg.time_dim],
             features: vec![0.0; positions * cfg.channels[2]],
@@ -192,31 +203,46 @@ impl Denoiser {
         }
 
         let grid = self.size / self.cfg.patch;
-        conditions::keypoint_maps(input.keypoints, grid, self.cfg.keypoint_sigma, &mut self.columns, &mut self.maps);
-        for ((x, warp), noise) in self.start.iter_mut().zip(input.warp).zip(&self.noise) {
+        conditions::keypoint_maps(input.keypoints, grid, self.cfg.keypoint_sigma, self.cfg.depth_scale, &mut self.columns, &mut self.maps);
+        for ((x, warp), noise) in self.x.iter_mut().zip(input.warp).zip(&self.noise) {
             *x = warp + self.cfg.noise * noise;
         }
-        self.run.write(self.net.x, &self.start);
         self.run.write(self.net.warp, input.warp);
         self.run.write(self.net.previous, &self.previous);
         self.run.write(self.net.validity, input.validity);
         self.run.write(self.net.keypoint_maps, &self.maps);
         self.run.write(self.net.ids, &self.window(input.tokens));
-        for s in 0..steps {
-            let t = conditions::step_time(s, steps);
-            let next = conditions::step_time(s + 1, steps);
-            conditions::time_features(t, &mut self.time);
-            self.run.write(self.net.time, &self.time);
-            self.run.run(&network::step_params(self.frame, next / t));
+        if let Some(facing) = self.net.facing {
+            self.run.write(facing, &input.facing.map(|v| if v.is_finite() { v.clamp(-1.0, 1.0) } else { 0.0 }));
         }
-        self.frame = self.frame.wrapping_add(1);
-
         out.rgba.resize(pixels * 4, 0.0);
         out.mask.resize(pixels, 0.0);
-        self.run.read(self.net.x0, &mut out.rgba);
+        out.moved.resize(pixels * 4, 0.0);
+        out.flow.resize(pixels * 2, 0.0);
+        for s in 0..steps {
+            let t = conditions::step_time(s, steps);
+            conditions::time_features(t, &mut self.time);
+            self.run.write(self.net.time, &self.time);
+            self.run.write(self.net.x, &self.x);
+            self.run.run(&[self.frame]);
+            self.run.read(self.net.delta, &mut out.rgba);
+            match self.net.flow {
+                Some(flow) => {
+                    self.run.read(flow, &mut self.flow);
+                    conditions::displace(input.warp, self.size, &self.flow, grid, self.cfg.flow_limit, &mut out.moved, &mut out.flow);
+                }
+                None => out.moved.copy_from_slice(input.warp),
+            }
+            let keep = conditions::step_time(s + 1, steps) / t;
+            for ((x0, moved), x) in out.rgba.iter_mut().zip(&out.moved).zip(&mut self.x) {
+                *x0 += moved;
+                *x = keep * *x + (1.0 - keep) * *x0;
+            }
+        }
+        self.frame = self.frame.wrapping_add(1);
         self.run.read(self.net.mask, &mut out.mask);
         let belief = Belief { dead_zone: self.cfg.dead_zone, unsure: self.cfg.unsure, sure: self.cfg.sure };
-        conditions::settle(&mut out.rgba, input.warp, belief);
+        conditions::settle(&mut out.rgba, &out.moved, belief);
         self.previous.copy_from_slice(&out.rgba);
         Ok(())
     }

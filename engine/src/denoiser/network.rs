@@ -8,6 +8,8 @@ use odori_kernels::PlanError;
 use odori_kernels::plan::{Act, Buf, BufKind, ConvShape, HeadShape, LinearShape, Op, Param, Plan, PlanBuilder, Scalar, Step};
 use serde::Deserialize;
 
+use crate::avatar::FACING;
+
 /// Keypoints of the skeleton.
 pub const KEYPOINTS: usize = 24;
 /// Motion steps of the token window: 8 steps of two 30 Hz frames.
@@ -31,6 +33,15 @@ pub struct DenoiserConfig {
     pub ring: usize,
     /// Width of the keypoint maps' Gaussians, in patches.
     pub keypoint_sigma: f32,
+    /// Metres of depth that count as one in the depth maps; 0: the network has no depth maps.
+    #[serde(default)]
+    pub depth_scale: f32,
+    /// Numbers of `DenoiseInput::facing` that it takes: all or none.
+    #[serde(default)]
+    pub facing: usize,
+    /// Farthest that it moves the warp, in patches; 0: it does not.
+    #[serde(default)]
+    pub flow_limit: f32,
     /// Spread of the noise that is added to the warp at t = 1.
     pub noise: f32,
     /// Corrections smaller than this are left out, so that what is right stays untouched.
@@ -42,6 +53,11 @@ pub struct DenoiserConfig {
 }
 
 impl DenoiserConfig {
+    /// Channels of the keypoint maps.
+    pub fn maps(&self) -> usize {
+        if self.depth_scale > 0.0 { 2 * KEYPOINTS } else { KEYPOINTS }
+    }
+
     /// Why the network cannot be built from this, if it cannot.
     pub fn problem(&self) -> Option<String> {
         let bounded = |name: &str, v: usize, lo: usize, hi: usize| (v < lo || v > hi).then(|| format!("{name} is {v}, expected {lo} to {hi}"));
@@ -62,6 +78,12 @@ impl DenoiserConfig {
         }
         if !(self.time_dim.is_multiple_of(2) && self.keypoint_sigma > 0.0 && self.keypoint_sigma.is_finite()) {
             return Some("time_dim must be even and keypoint_sigma positive".into());
+        }
+        if !(self.facing == 0 || self.facing == FACING) {
+            return Some(format!("facing is {}, expected {FACING}", self.facing));
+        }
+        if !(0.0..=10.0).contains(&self.depth_scale) || !(0.0..=32.0).contains(&self.flow_limit) {
+            return Some(format!("depth_scale {} or flow_limit {} is out of bounds", self.depth_scale, self.flow_limit));
         }
         if !(0.0..=4.0).contains(&self.noise) || !(0.0..0.5).contains(&self.dead_zone) {
             return Some(format!("noise {} or dead_zone {} is out of bounds", self.noise, self.dead_zone));
@@ -91,7 +113,7 @@ pub struct ReferencePlan {
 /// One denoise step.
 pub struct StepPlan {
     pub plan: Plan,
-    /// (W, W, 4): the noisy warp at first; a run replaces it by the next, less noisy picture.
+    /// (W, W, 4): the noisy warp, then ever less noisy pictures
     pub x: Buf,
     /// (W, W, 4)
     pub warp: Buf,
@@ -99,7 +121,7 @@ pub struct StepPlan {
     pub previous: Buf,
     /// (W, W)
     pub validity: Buf,
-    /// (G, G, 24)
+    /// (G, G, 24), or 48 with depth
     pub keypoint_maps: Buf,
     /// `TOKEN_STEPS * TOKEN_SLOTS` ids, oldest step first
     pub ids: Buf,
@@ -108,16 +130,14 @@ pub struct StepPlan {
     /// (P, C2) each
     pub reference_keys: Buf,
     pub reference_values: Buf,
-    /// (W, W, 4), not clamped
-    pub x0: Buf,
+    /// (W, W, 4): what to add to the moved warp
+    pub delta: Buf,
+    /// (G, G, 2): where the moved warp comes from, x and y in patches
+    pub flow: Option<Buf>,
+    /// (18), if the network takes it
+    pub facing: Option<Buf>,
     /// (W, W), 0..1
     pub mask: Buf,
-}
-
-/// Words of `Executor::run` for a `StepPlan`, in this order: the ring's frame counter, then the bits of r and of
-/// 1 - r where the next picture is r x + (1 - r) x0.
-pub fn step_params(frame: u32, r: f32) -> [u32; 3] {
-    [frame, r.to_bits(), (1.0 - r).to_bits()]
 }
 
 struct Recorder<'a> {
@@ -178,8 +198,8 @@ impl Recorder<'_> {
         y
     }
 
-    /// The condition vector (D) from the token window and the time.
-    fn condition(&mut self, ids: Buf, time: Buf) -> Buf {
+    /// The condition vector (D) from the token window, the time and the facing.
+    fn condition(&mut self, ids: Buf, time: Buf, facing: Option<Buf>) -> Buf {
         let cfg = self.cfg;
         let table = self.b.weight("tokens.weight", &[TOKEN_SLOTS * (cfg.codes + 1), cfg.token_dim]);
         let width = TOKEN_SLOTS * cfg.token_dim;
@@ -190,7 +210,9 @@ impl Recorder<'_> {
             parts.push((y, width));
         }
         let tokens = self.concat(parts, 1);
-        let (h, k) = self.concat(vec![tokens, (time, cfg.time_dim)], 1);
+        let mut parts = vec![tokens, (time, cfg.time_dim)];
+        parts.extend(facing.map(|f| (f, cfg.facing)));
+        let (h, k) = self.concat(parts, 1);
         let h = self.b.linear("cond1", h, LinearShape { m: 1, k, n: cfg.cond }, true, Act::Silu, None);
         self.b.linear("cond2", h, LinearShape { m: 1, k: cfg.cond, n: cfg.cond }, true, Act::Silu, None)
     }
@@ -264,24 +286,24 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanErro
     let warp = external("warp", pixels * 4);
     let previous = external("previous", pixels * 4);
     let validity = external("validity", pixels);
-    let keypoint_maps = external("keypoint_maps", g * g * KEYPOINTS);
+    let keypoint_maps = external("keypoint_maps", g * g * cfg.maps());
     let ids = external("ids", TOKEN_STEPS * TOKEN_SLOTS);
     let time = external("time", cfg.time_dim);
     let reference_keys = external("reference_keys", p * c2);
     let reference_values = external("reference_values", p * c2);
-    let x0 = external("x0", pixels * 4);
+    let delta = external("delta", pixels * 4);
     let mask = external("mask", pixels);
+    let facing = (cfg.facing > 0).then(|| external("facing", cfg.facing));
+    let flow = (cfg.flow_limit > 0.0).then(|| external("flow", g * g * 2));
     let frame = r.b.param("frame");
-    let keep = r.b.param("r");
-    let take = r.b.param("1 - r");
 
-    r.cond = Some(r.condition(ids, time));
+    r.cond = Some(r.condition(ids, time, facing));
     let mut parts = Vec::new();
     for picture in [x, warp, previous] {
         parts.push((r.space_to_depth(picture, size, 4), 4 * pp));
     }
     parts.push((r.space_to_depth(validity, size, 1), pp));
-    parts.push((keypoint_maps, KEYPOINTS));
+    parts.push((keypoint_maps, cfg.maps()));
     let (h, c_in) = r.concat(parts, g * g);
 
     let h = r.conv("stem", h, g, (c_in, c0), (1, 1), None);
@@ -300,15 +322,17 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanErro
     let h = r.block("dec0b", h, g, c0);
     let h = r.norm("head_norm", h, g, c0, None, Act::Silu);
 
-    let delta = r.conv("rgba", h, g, (c0, 4 * pp), (3, 1), None);
-    let picture = r.b.tmp(pixels * 4);
-    r.b.op(Op::DepthToSpace { x: delta, y: picture, h: g, w: g, c: 4, r: cfg.patch });
-    let one = Scalar::Const(1.0);
-    r.b.op(Op::Axpby { a: one, x: picture, b: one, z: warp, y: x0, len: pixels * 4, act: Act::None });
+    let patches = r.conv("rgba", h, g, (c0, 4 * pp), (3, 1), None);
+    r.b.op(Op::DepthToSpace { x: patches, y: delta, h: g, w: g, c: 4, r: cfg.patch });
     let logits = r.b.conv("mask", h, ConvShape { h: g, w: g, c_in: c0, c_out: pp, k: 3, stride: 1 }, Act::Sigmoid, None);
     r.b.op(Op::DepthToSpace { x: logits, y: mask, h: g, w: g, c: 1, r: cfg.patch });
-    r.b.op(Op::Axpby { a: Scalar::Param(keep), x, b: Scalar::Param(take), z: x0, y: x, len: pixels * 4, act: Act::None });
+    if let Some(flow) = flow {
+        let w = r.b.weight("flow.weight", &[2, c0, 3, 3]);
+        let b = Some(r.b.weight("flow.bias", &[2]));
+        let shape = ConvShape { h: g, w: g, c_in: c0, c_out: 2, k: 3, stride: 1 };
+        r.b.op(Op::Conv2d { x: h, w, b, residual: None, y: flow, shape, act: Act::None });
+    }
 
     let plan = r.b.finish()?;
-    Ok(StepPlan { plan, x, warp, previous, validity, keypoint_maps, ids, time, reference_keys, reference_values, x0, mask })
+    Ok(StepPlan { plan, x, warp, previous, validity, keypoint_maps, ids, time, reference_keys, reference_values, delta, flow, facing, mask })
 }

@@ -30,7 +30,8 @@ fn uniform(seed: u32, step: u32, len: usize) -> Vec<f32> {
 struct Frame {
     warp: Vec<f32>,
     validity: Vec<f32>,
-    keypoints: [[f32; 3]; KEYPOINTS],
+    keypoints: [Keypoint; KEYPOINTS],
+    facing: [f32; FACING],
     tokens: Vec<[u16; TOKEN_SLOTS]>,
 }
 
@@ -43,15 +44,16 @@ impl Frame {
             }
         }
         let kp = uniform(102, frame, KEYPOINTS * 3);
-        let mut keypoints = [[0.0; 3]; KEYPOINTS];
-        keypoints.as_flattened_mut().copy_from_slice(&kp);
+        let depth = uniform(104, frame, KEYPOINTS);
+        let keypoints = std::array::from_fn(|k| Keypoint { x: kp[3 * k], y: kp[3 * k + 1], confidence: kp[3 * k + 2], depth: depth[k] - 0.5 });
+        let axes = uniform(105, frame, FACING);
         let ids = uniform(103, frame, TOKEN_STEPS * TOKEN_SLOTS);
         let tokens = ids.as_chunks::<TOKEN_SLOTS>().0.iter().map(|row| row.map(|u| (u * codes as f32) as u16)).collect();
-        Self { warp, validity: uniform(101, frame, size * size), keypoints, tokens }
+        Self { warp, validity: uniform(101, frame, size * size), keypoints, facing: std::array::from_fn(|i| 2.0 * axes[i] - 1.0), tokens }
     }
 
     fn input(&self) -> DenoiseInput<'_> {
-        DenoiseInput { warp: &self.warp, validity: &self.validity, keypoints: &self.keypoints, tokens: &self.tokens }
+        DenoiseInput { warp: &self.warp, validity: &self.validity, keypoints: &self.keypoints, facing: &self.facing, tokens: &self.tokens }
     }
 }
 
@@ -142,7 +144,8 @@ fn odd_keypoints_and_tokens_do_no_harm() {
     let mut denoiser = Denoiser::new(&cpu_backend(), &weights(), 128).unwrap();
     let mut frame = Frame::new(0, 128, 512);
     denoiser.set_reference(&frame.warp).unwrap();
-    frame.keypoints[3] = [f32::NAN, f32::INFINITY, 1.0];
+    frame.keypoints[3] = Keypoint { x: f32::NAN, y: f32::INFINITY, confidence: 1.0, depth: 0.0 };
+    frame.facing[2] = f32::NAN;
     frame.tokens = vec![[u16::MAX; TOKEN_SLOTS]; 11];
     let mut out = DenoiseOutput::default();
     denoiser.step(frame.input(), 2, 0, 0, &mut out).unwrap();

@@ -5,8 +5,11 @@
 use super::cpu::PuppetPicture;
 use super::{Background, Size};
 
-/// Channels of the working buffers: premultiplied RGBA, then validity or the detail mask.
+/// Channels of the puppet at the working size: premultiplied RGBA, then validity.
 pub const WORK_CHANNELS: usize = 5;
+/// Channels of the denoised picture: premultiplied RGBA, the detail mask, the moved warp (premultiplied RGBA) that it
+/// corrects, and the flow that moved it (x and y in working pixels: what is shown at p comes from p + flow(p)).
+pub const DENOISED_CHANNELS: usize = 11;
 
 /// Box filter with exact coverage into `out`: work.height * work.width * 5.
 pub fn downsample(picture: &PuppetPicture, work: Size, out: &mut [f32]) {
@@ -75,12 +78,34 @@ fn code(v: f32) -> u8 {
     (v + 8_388_608.0).to_bits() as u8
 }
 
-/// One column of the vertically interpolated working row, in code values (0 to 255); the mask 0 to 1.
+/// One column of the vertically interpolated working row: pictures in code values (0 to 255), the mask 0 to 1, the flow
+/// in pixels of the frame.
 #[derive(Clone, Copy, Default)]
 struct Column {
     denoised: [f32; 4],
-    working: [f32; 4],
+    moved: [f32; 4],
     mask: f32,
+    flow: [f32; 2],
+}
+
+/// Flow, in pixels of the frame, below which a pixel counts as unmoved.
+const STILL_PX: f32 = 1.0 / 64.0;
+
+/// The warp between pixels, in code values; beyond the picture there is nothing.
+#[inline]
+fn between(warp: &[[u8; 4]], width: usize, height: usize, x: f32, y: f32) -> [f32; 4] {
+    let (x0, y0) = (x.floor(), y.floor());
+    let (kx, ky) = (x - x0, y - y0);
+    let at = |u: f32, v: f32| -> [f32; 4] {
+        let inside = u >= 0.0 && v >= 0.0 && u < width as f32 && v < height as f32;
+        if inside { warp[v as usize * width + u as usize].map(f32::from) } else { [0.0; 4] }
+    };
+    let (a, b) = (at(x0, y0), at(x0 + 1.0, y0));
+    let (c, d) = (at(x0, y0 + 1.0), at(x0 + 1.0, y0 + 1.0));
+    std::array::from_fn(|i| {
+        let (up, down) = (a[i] + (b[i] - a[i]) * kx, c[i] + (d[i] - c[i]) * kx);
+        up + (down - up) * ky
+    })
 }
 
 /// Keeps the vertically interpolated row and the taps of every column between frames.
@@ -99,17 +124,8 @@ fn tap(i: usize, full: usize, work: usize) -> (u32, u32, f32) {
 }
 
 impl Composer {
-    /// `denoised` is work * 5 (premultiplied RGBA, mask), `working` what [`downsample`] gave; `out` takes
-    /// picture.height * picture.width * 4 bytes.
-    pub fn compose(
-        &mut self,
-        picture: &PuppetPicture,
-        work: Size,
-        working: &[f32],
-        denoised: Option<&[f32]>,
-        background: &Background,
-        out: &mut [u8],
-    ) {
+    /// `denoised` is work * [`DENOISED_CHANNELS`]; `out` takes picture.height * picture.width * 4 bytes.
+    pub fn compose(&mut self, picture: &PuppetPicture, work: Size, denoised: Option<&[f32]>, background: &Background, out: &mut [u8]) {
         let (fw, fh) = (picture.width, picture.height);
         let frame: &mut [[u8; 4]] = bytemuck::cast_slice_mut(out);
         let warp: &[[u8; 4]] = bytemuck::cast_slice(&picture.rgba);
@@ -123,25 +139,29 @@ impl Composer {
             self.taps.extend((0..fw).map(|x| tap(x, fw, work.width)));
         }
         self.row.resize(work.width, Column::default());
+        let enlarge = [fw as f32 / work.width as f32, fh as f32 / work.height as f32];
+        let stride = work.width * DENOISED_CHANNELS;
         for y in 0..fh {
             let (a, b, k) = tap(y, fh, work.height);
-            let stride = work.width * WORK_CHANNELS;
             let at = |r: u32| r as usize * stride..(r as usize + 1) * stride;
-            self.mix_rows(&denoised[at(a)], &denoised[at(b)], &working[at(a)], &working[at(b)], k);
+            self.mix_rows(&denoised[at(a)], &denoised[at(b)], k, enlarge);
             let rows = y * fw..(y + 1) * fw;
-            for ((o, w), &(l, r, k)) in frame[rows.clone()].iter_mut().zip(&warp[rows]).zip(&self.taps) {
+            for (x, ((o, w), &(l, r, k))) in frame[rows.clone()].iter_mut().zip(&warp[rows]).zip(&self.taps).enumerate() {
                 let (l, r) = (&self.row[l as usize], &self.row[r as usize]);
                 // Most of a frame is empty.
-                if w[3] == 0 && l.denoised[3] < 0.4 && r.denoised[3] < 0.4 {
+                if [l.denoised[3], r.denoised[3], l.moved[3], r.moved[3]].iter().all(|&a| a < 0.4) {
                     *o = [0; 4];
                     continue;
                 }
+                let shift: [f32; 2] = std::array::from_fn(|i| l.flow[i] + (r.flow[i] - l.flow[i]) * k);
+                let still = shift.iter().all(|s| s.abs() < STILL_PX);
+                let sharp = if still { w.map(f32::from) } else { between(warp, fw, fh, x as f32 + shift[0], y as f32 + shift[1]) };
                 let mask = l.mask + (r.mask - l.mask) * k;
                 let mut v = [0.0f32; 4];
                 for c in 0..4 {
                     let clean = l.denoised[c] + (r.denoised[c] - l.denoised[c]) * k;
-                    let low = l.working[c] + (r.working[c] - l.working[c]) * k;
-                    v[c] = clean + mask * (w[c] as f32 - low);
+                    let low = l.moved[c] + (r.moved[c] - l.moved[c]) * k;
+                    v[c] = clean + mask * (sharp[c] - low);
                 }
                 let alpha = v[3].clamp(0.0, 255.0);
                 *o = v.map(|v| code(v.max(0.0).min(alpha)));
@@ -150,17 +170,16 @@ impl Composer {
         lay_over(frame, background);
     }
 
-    fn mix_rows(&mut self, d0: &[f32], d1: &[f32], w0: &[f32], w1: &[f32], k: f32) {
-        let parts = |v: &[f32]| -> [f32; 5] { [v[0], v[1], v[2], v[3], v[4]] };
-        for (x, o) in self.row.iter_mut().enumerate() {
-            let i = x * WORK_CHANNELS..(x + 1) * WORK_CHANNELS;
-            let (d0, d1) = (parts(&d0[i.clone()]), parts(&d1[i.clone()]));
-            let (w0, w1) = (parts(&w0[i.clone()]), parts(&w1[i]));
-            for c in 0..4 {
-                o.denoised[c] = (d0[c] + (d1[c] - d0[c]) * k) * 255.0;
-                o.working[c] = (w0[c] + (w1[c] - w0[c]) * k) * 255.0;
-            }
-            o.mask = d0[4] + (d1[4] - d0[4]) * k;
+    fn mix_rows(&mut self, top: &[f32], bottom: &[f32], k: f32, enlarge: [f32; 2]) {
+        let rows = top.as_chunks::<DENOISED_CHANNELS>().0.iter().zip(bottom.as_chunks::<DENOISED_CHANNELS>().0);
+        for (o, (t, b)) in self.row.iter_mut().zip(rows) {
+            let v: [f32; DENOISED_CHANNELS] = std::array::from_fn(|c| t[c] + (b[c] - t[c]) * k);
+            *o = Column {
+                denoised: std::array::from_fn(|c| v[c] * 255.0),
+                mask: v[4],
+                moved: std::array::from_fn(|c| v[5 + c] * 255.0),
+                flow: [v[9] * enlarge[0], v[10] * enlarge[1]],
+            };
         }
     }
 }

@@ -36,7 +36,7 @@ impl CpuDrawer {
             return Err(RenderError::NoAvatar);
         };
         self.frame.resize(full.pixels() * 4, 0);
-        self.composer.compose(puppet.picture(), work, &self.working, denoised, background, &mut self.frame);
+        self.composer.compose(puppet.picture(), work, denoised, background, &mut self.frame);
         Ok(&self.frame)
     }
 

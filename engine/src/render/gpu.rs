@@ -5,7 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
 
-use super::compose::WORK_CHANNELS;
+use super::compose::{DENOISED_CHANNELS, WORK_CHANNELS};
 use super::cpu::atlas_level;
 use super::yuv::{Matrix, i420_len, pack_i420};
 use super::{Background, RenderError, Size};
@@ -294,7 +294,7 @@ impl GpuDrawer {
         let targets = self.targets.as_mut().ok_or(RenderError::NoAvatar)?;
         let (full, work) = (targets.full, targets.work);
         if let Some(d) = denoised {
-            self.queue.write_buffer(&targets.denoised, 0, bytemuck::cast_slice(&d[..work.pixels() * WORK_CHANNELS]));
+            self.queue.write_buffer(&targets.denoised, 0, bytemuck::cast_slice(&d[..work.pixels() * DENOISED_CHANNELS]));
         }
         let mut ground = [0.0; 4];
         let mut pictured = 0;
@@ -384,7 +384,7 @@ impl GpuDrawer {
         let plane_bytes = i420_len(full.width, full.height * 2).next_multiple_of(4);
         let working = buffer(d, "working", work_bytes, U::STORAGE | U::COPY_SRC);
         let working_read = buffer(d, "working read", work_bytes, U::MAP_READ | U::COPY_DST);
-        let denoised = buffer(d, "denoised", work_bytes, U::STORAGE | U::COPY_DST);
+        let denoised = buffer(d, "denoised", work.pixels() * DENOISED_CHANNELS * 4, U::STORAGE | U::COPY_DST);
         let backdrop = buffer(d, "backdrop", frame_bytes, U::STORAGE | U::COPY_DST);
         let frame = buffer(d, "frame", frame_bytes, U::STORAGE | U::COPY_SRC);
         let frame_read = buffer(d, "frame read", frame_bytes, U::MAP_READ | U::COPY_DST);
@@ -412,10 +412,9 @@ impl GpuDrawer {
             &[
                 entry(0, compose_params.as_entire_binding()),
                 entry(1, view(&colour)),
-                entry(2, working.as_entire_binding()),
-                entry(3, denoised.as_entire_binding()),
-                entry(4, backdrop.as_entire_binding()),
-                entry(5, frame.as_entire_binding()),
+                entry(2, denoised.as_entire_binding()),
+                entry(3, backdrop.as_entire_binding()),
+                entry(4, frame.as_entire_binding()),
             ],
         );
         let pack_group = group(

@@ -12,7 +12,7 @@ pub mod raster;
 mod tests;
 pub mod yuv;
 
-pub use compose::WORK_CHANNELS;
+pub use compose::{DENOISED_CHANNELS, WORK_CHANNELS};
 pub use cpu_drawer::CpuDrawer;
 pub use gpu::{GpuDrawer, GpuInfo};
 pub use yuv::Matrix;
@@ -139,8 +139,8 @@ impl Drawer {
         }
     }
 
-    /// Finishes the frame of the last [`draw_puppet`](Self::draw_puppet): `denoised` is work * 5 floats
-    /// (premultiplied RGBA, then the detail mask), `None` shows the puppet alone. Gives premultiplied RGBA,
+    /// Finishes the frame of the last [`draw_puppet`](Self::draw_puppet): `denoised` is work *
+    /// [`DENOISED_CHANNELS`] floats, `None` shows the puppet alone. Gives premultiplied RGBA,
     /// full.height * full.width * 4 bytes.
     pub fn compose(&mut self, denoised: Option<&[f32]>, background: &Background) -> Result<&[u8], RenderError> {
         match self {

@@ -27,6 +27,14 @@ fn apart(a: &[f32], b: &[f32], near: f32) -> (f32, f32) {
     (far as f32 / a.len() as f32, sum / a.len() as f32)
 }
 
+/// A made-up denoiser answer to a puppet at the working size: its colours times `gain`, unmoved but for `flow`.
+fn answer(puppet: &[f32], gain: f32, mask: f32, flow: [f32; 2]) -> Vec<f32> {
+    let pixel = |p: &[f32]| -> [f32; DENOISED_CHANNELS] {
+        [p[0] * gain, p[1] * gain, p[2] * gain, p[3], mask, p[0], p[1], p[2], p[3], flow[0], flow[1]]
+    };
+    puppet.chunks_exact(WORK_CHANNELS).flat_map(pixel).collect()
+}
+
 #[test]
 fn gpu_and_cpu_draw_the_same_frames() {
     let Some(mut gpu) = open_gpu() else { return };
@@ -42,8 +50,8 @@ fn gpu_and_cpu_draw_the_same_frames() {
         let (far, mean) = apart(&a, &b, 0.06);
         println!("{full:?} puppet: {:.4} % far, mean {mean:.5}", far * 100.0);
         assert!(far < 0.005 && mean < 0.002, "{full:?}: {far} {mean}");
-        // A made-up denoiser answer: the warp, darker, with half its detail.
-        let denoised: Vec<f32> = a.chunks_exact(5).flat_map(|p| [p[0] * 0.8, p[1] * 0.8, p[2] * 0.8, p[3], 0.5]).collect();
+        // The warp, darker, with half its detail from a little beside.
+        let denoised = answer(&a, 0.8, 0.5, [0.7, -0.4]);
         let picture = Arc::new(Image { width: full.width as u32, height: full.height as u32, rgba: (0..full.pixels() * 4).map(|i| if i % 4 == 3 { 255 } else { (i / 7) as u8 }).collect() });
         for background in [Background::Clear, Background::Colour([20, 200, 90]), Background::Picture(picture)] {
             for d in [None, Some(denoised.as_slice())] {
@@ -107,8 +115,13 @@ fn the_puppet_without_a_denoiser_is_the_frame() {
     assert!(work.chunks_exact(5).all(|p| p[4] <= p[3] + 1e-3 && p[0] <= p[3] + 1e-3));
     let out = cpu.compose(None, &Background::Clear).unwrap().to_vec();
     // A perfect denoiser with the mask at one changes nothing either.
-    let same: Vec<f32> = work.chunks_exact(5).flat_map(|p| [p[0], p[1], p[2], p[3], 1.0]).collect();
-    let again = cpu.compose(Some(&same), &Background::Clear).unwrap();
+    let again = cpu.compose(Some(&answer(&work, 1.0, 1.0, [0.0; 2])), &Background::Clear).unwrap();
     assert!(out.iter().zip(again).all(|(a, b)| a.abs_diff(*b) <= 1));
+    // A flow of three working pixels to the right shows the whole picture, sharp, six pixels to the left.
+    let moved: Vec<f32> = (0..128 * 128).flat_map(|i| work[5 * if i % 128 < 125 { i + 3 } else { i }..][..5].to_vec()).collect();
+    let shifted = cpu.compose(Some(&answer(&moved, 1.0, 1.0, [3.0, 0.0])), &Background::Clear).unwrap();
+    for (row, from) in shifted.chunks_exact(256 * 4).zip(out.chunks_exact(256 * 4)) {
+        assert!(row[..240 * 4].iter().zip(&from[6 * 4..]).all(|(a, b)| a.abs_diff(*b) <= 2));
+    }
     assert!(cpu.draw_puppet(&frame, Size::square(5000), Size::square(128)).is_err());
 }
