@@ -10,6 +10,7 @@ pub mod bvh;
 pub mod denoiser;
 pub mod features;
 pub mod ladder;
+pub mod metrics;
 pub mod motion;
 pub mod pipeline;
 pub mod pose;

@@ -167,6 +167,8 @@ pub struct Pipeline {
     motion: MotionModel,
     picture: Option<Picture>,
     pub settings: Settings,
+    /// The beat as known from elsewhere, in place of the engine's own clock, which listens on meanwhile.
+    pub given_beat: Option<BeatState>,
 
     music: [f32; MUSIC_DIM],
     hops: usize,
@@ -271,6 +273,7 @@ impl Pipeline {
             motion,
             picture: None,
             settings,
+            given_beat: None,
             music: [0.0; MUSIC_DIM],
             hops: 0,
             hop_sound: [0.0; HOP_SAMPLES],
@@ -351,6 +354,9 @@ impl Pipeline {
         let start = Instant::now();
         self.beat_state = self.beat.step(hop, &self.hop_sound, self.heard);
         self.beats.extend(self.beat.take_predicted());
+        if let Some(given) = &self.given_beat {
+            self.beat_state = given.at(self.heard);
+        }
         self.timings[Stage::Beat as usize] += start.elapsed();
         self.music.copy_within(HOP_FLOATS.., 0);
         self.music[MUSIC_DIM - HOP_FLOATS..].copy_from_slice(hop);

@@ -33,6 +33,9 @@ pub enum Command {
     /// Make and inspect avatars.
     #[command(subcommand)]
     Avatar(AvatarCommand),
+    /// Judge what the engine does, by the definitions of the field.
+    #[command(subcommand)]
+    Eval(EvalCommand),
     /// Show what this machine can do, what was chosen, and why not more.
     Doctor(DoctorArgs),
 }
@@ -102,7 +105,7 @@ pub struct EngineArgs {
     /// Denoise steps to a frame where time allows: 0 (the puppet alone), 1, 2 or 4.
     #[arg(long, default_value_t = 1, value_parser = steps, value_name = "N", help_heading = "Engine")]
     pub steps: u32,
-    /// A folder with other weights than the built-in ones.
+    /// A folder with other weights; those it lacks are the built-in ones.
     #[arg(long, value_name = "DIR", help_heading = "Engine")]
     pub models: Option<PathBuf>,
 }
@@ -213,6 +216,51 @@ pub struct ImportArgs {
     pub preview: Option<PathBuf>,
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum EvalCommand {
+    /// Judge the dance on held-out songs: beats, variety, realism, feet, freezes over an hour, and what every control does.
+    Motion(EvalMotionArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct EvalMotionArgs {
+    /// Folder of songs with exact beats and of real dance; training/README.md says how it is made.
+    pub set: PathBuf,
+    /// A folder with other motion weights, to stand beside these.
+    #[arg(long, value_name = "DIR")]
+    pub against: Option<PathBuf>,
+    /// Seconds of every song.
+    #[arg(long, default_value_t = 60.0, value_parser = seconds, value_name = "S")]
+    pub seconds: f64,
+    /// Length of the long dance over all songs without a pause; 0 leaves it out.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(0..=600), value_name = "N")]
+    pub minutes: u32,
+    /// Leave out what the controls do.
+    #[arg(long)]
+    pub no_controls: bool,
+    /// 0 calm to 1 wild [default: the engine's].
+    #[arg(long, value_parser = energy)]
+    pub energy: Option<f32>,
+    #[arg(long, default_value = "0")]
+    pub style: String,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u32,
+    /// [default: the engine's]
+    #[arg(long, value_parser = energy, value_name = "0..1")]
+    pub temperature: Option<f32>,
+    /// [default: the engine's]
+    #[arg(long, value_parser = energy, value_name = "0..1")]
+    pub top_p: Option<f32>,
+    /// Write table and plots as one page.
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+    /// Everything as one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -42,7 +42,7 @@ pub struct Options {
     pub draw: Draw,
     pub working_size: usize,
     pub best: Rung,
-    /// Another folder of weights than the built-in ones.
+    /// A folder of other weights; what it lacks is the built-in.
     pub models: Option<std::path::PathBuf>,
 }
 
@@ -79,7 +79,7 @@ struct Files {
 
 fn read_files(folder: Option<&std::path::Path>) -> anyhow::Result<Files> {
     let read = |name: &str, built_in: &'static [u8]| -> anyhow::Result<Weights> {
-        let file = folder.map(|f| f.join(format!("{name}.safetensors")));
+        let file = folder.map(|f| f.join(format!("{name}.safetensors"))).filter(|f| f.exists());
         let what = file.as_ref().map_or_else(|| format!("the built-in {name} weights"), |f| f.display().to_string());
         let bytes = match &file {
             Some(path) => std::borrow::Cow::Owned(std::fs::read(path).with_context(|| format!("{what} cannot be read"))?),

@@ -20,7 +20,8 @@ use crate::engine::Machine;
 
 /// Stereo samples at 48 kHz to a frame.
 const LISTEN_PER_FRAME: usize = 2 * 48_000 / FRAME_RATE as usize;
-fn style_number(engine: &Machine, text: &str) -> anyhow::Result<u32> {
+
+pub fn style_number(engine: &Machine, text: &str) -> anyhow::Result<u32> {
     let styles = engine.styles();
     let found = match text.parse::<usize>() {
         Ok(n) => (n < styles.len()).then_some(n),
