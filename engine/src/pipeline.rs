@@ -133,7 +133,7 @@ impl Models {
 }
 
 /// How quickly doubt about the warp lets the denoiser speak; a compromise, see `models/denoiser.md`.
-const DOUBT_GAIN: f32 = 1.0;
+pub const DOUBT_GAIN: f32 = 1.0;
 /// Root mean square below which a hop is silence: about -50 dB.
 const SILENCE: f32 = 0.003;
 /// Silence of this length lets the dancer come to rest; shorter ones are part of the music.
@@ -232,16 +232,21 @@ impl Picture {
             let input = DenoiseInput { warp: &self.warp, validity: &self.validity, keypoints: &keypoints, facing: &frame.facing, tokens };
             self.denoiser.step(input, steps, seed, tick, &mut self.denoised)?;
             self.doubt.apply(&input, self.work.width, DOUBT_GAIN, &mut self.denoised);
-            let d = &self.denoised;
-            for (i, pixel) in self.interleaved.chunks_exact_mut(DENOISED_CHANNELS).enumerate() {
-                pixel[..4].copy_from_slice(&d.rgba[i * 4..][..4]);
-                pixel[4] = d.mask[i];
-                pixel[5..9].copy_from_slice(&d.moved[i * 4..][..4]);
-                pixel[9..].copy_from_slice(&d.flow[i * 2..][..2]);
-            }
+            interleave(&self.denoised, &mut self.interleaved);
             *denoise_time += start.elapsed();
         }
         Ok(rung)
+    }
+}
+
+/// The denoiser's answer as drawing takes it: [`DENOISED_CHANNELS`] a working pixel.
+pub fn interleave(from: &DenoiseOutput, out: &mut Vec<f32>) {
+    out.resize(from.mask.len() * DENOISED_CHANNELS, 0.0);
+    for (i, pixel) in out.chunks_exact_mut(DENOISED_CHANNELS).enumerate() {
+        pixel[..4].copy_from_slice(&from.rgba[i * 4..][..4]);
+        pixel[4] = from.mask[i];
+        pixel[5..9].copy_from_slice(&from.moved[i * 4..][..4]);
+        pixel[9..].copy_from_slice(&from.flow[i * 2..][..2]);
     }
 }
 
@@ -310,7 +315,7 @@ impl Pipeline {
             doubt: Doubt::default(),
             warp: vec![0.0; pixels * 4],
             validity: vec![0.0; pixels],
-            interleaved: vec![0.0; pixels * DENOISED_CHANNELS],
+            interleaved: Vec::new(),
             springs: Springs::new(),
             full: Size::new(width as usize, height as usize),
             work: Size::square(working_size),

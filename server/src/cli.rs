@@ -222,6 +222,34 @@ pub struct ImportArgs {
 pub enum EvalCommand {
     /// Judge the dance on held-out songs: beats, variety, realism, feet, freezes over an hour, and what every control does.
     Motion(EvalMotionArgs),
+    /// Judge the picture on held-out characters: the puppet and the denoiser's steps against true renders.
+    Render(EvalRenderArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct EvalRenderArgs {
+    /// Folder of true renders beside puppets: what `odori-datagen --held-out` writes.
+    pub frames: PathBuf,
+    /// Pose tokens of the motion clips that the frames show (the tokenizer's tokens.safetensors); unknown otherwise.
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+    /// Most clips to judge.
+    #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "N")]
+    pub clips: u32,
+    /// Also judge what each part of the network is worth.
+    #[arg(long)]
+    pub ablations: bool,
+    /// Write a contact sheet: reference, true, puppet, 1, 2 and 4 steps.
+    #[arg(long, value_name = "PNG")]
+    pub sheet: Option<PathBuf>,
+    /// Show every N-th clip on it.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub sheet_every: u32,
+    /// Everything as one JSON object on standard output.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 #[derive(Clone, Debug, Args)]

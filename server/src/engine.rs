@@ -163,6 +163,14 @@ impl Machine {
         Ok(Pipeline::new(&self.backend, &self.models, settings, setup)?)
     }
 
+    /// The denoiser alone, at a working size.
+    ///
+    /// # Errors
+    /// If the weights do not fit it.
+    pub fn denoiser(&self, working_size: usize) -> anyhow::Result<Denoiser> {
+        Ok(Denoiser::new(&self.backend, &self.models.denoiser, working_size)?)
+    }
+
     /// A pipeline that only dances.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Beats(args) => commands::beats::run(args),
         Command::Avatar(AvatarCommand::Import(args)) => commands::avatar::import(args),
         Command::Eval(EvalCommand::Motion(args)) => commands::eval::motion(args),
+        Command::Eval(EvalCommand::Render(args)) => commands::eval::pictures::render(args),
         Command::Doctor(args) => commands::doctor::run(args),
     }
 }

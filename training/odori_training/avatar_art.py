@@ -188,7 +188,7 @@ def overview(pngs: dict[str, bytes], height: int = 560) -> bytes:
     return out.getvalue()
 
 
-FIGURES = ("kana", "bip")
+FIGURES = ("kana", "bip", "mochi", "sol")
 
 
 def load_figure(name: str):

@@ -3,6 +3,7 @@
 
 mod controls;
 mod judge;
+pub mod pictures;
 mod report;
 mod set;
 

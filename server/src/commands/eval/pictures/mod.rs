@@ -234,8 +234,8 @@ pub fn render(args: &EvalRenderArgs) -> anyhow::Result<()> {
     let mut judged: Vec<Vec<(i32, Judged)>> = vec![Vec::new(); methods.len()];
     let mut known = Known::default();
     let mut sheet = sheet::Sheet::new(&METHODS.map(|m| m.name));
-    let bar = crate::commands::progress_bar(args.clips as u64, "drawing");
-    let mut seen = 0;
+    let bar = crate::commands::progress_bar(u64::from(args.clips), "drawing");
+    let mut seen = 0u32;
     for path in &shards {
         let go_on = frames::read_shard(path, tokens.as_ref(), |clip| {
             if clip.frames.len() > 1 {
@@ -269,7 +269,7 @@ pub fn render(args: &EvalRenderArgs) -> anyhow::Result<()> {
     if args.json {
         println!("{}", serde_json::to_string(&serde_json::json!({ "denoiser": version, "clips": seen, "methods": rows }))?);
     } else {
-        print!("{}", table(&rows, seen, &version));
+        print!("{}", table(&rows, seen as usize, &version));
     }
     Ok(())
 }
