@@ -7,8 +7,15 @@ use odori_engine::avatar::{Avatar, Sidecar, import_encoded};
 use crate::live::{AvatarEntry, SongEntry};
 
 pub const SONG: &[u8] = include_bytes!("../../assets/song/odori-groove.ogg");
-const KANA: (&[u8], &[u8]) = (include_bytes!("../../assets/avatars/kana.png"), include_bytes!("../../assets/avatars/kana.json"));
-const BIP: (&[u8], &[u8]) = (include_bytes!("../../assets/avatars/bip.png"), include_bytes!("../../assets/avatars/bip.json"));
+/// A built-in avatar: id, name, picture, sidecar.
+type Figure = (&'static str, &'static str, &'static [u8], &'static [u8]);
+/// The default first.
+const FIGURES: [Figure; 4] = [
+    ("kana", "Kana", include_bytes!("../../assets/avatars/kana.png"), include_bytes!("../../assets/avatars/kana.json")),
+    ("mochi", "Mochi", include_bytes!("../../assets/avatars/mochi.png"), include_bytes!("../../assets/avatars/mochi.json")),
+    ("sol", "Sol", include_bytes!("../../assets/avatars/sol.png"), include_bytes!("../../assets/avatars/sol.json")),
+    ("bip", "Bip", include_bytes!("../../assets/avatars/bip.png"), include_bytes!("../../assets/avatars/bip.json")),
+];
 
 /// What a picture or avatar file may weigh.
 pub const MAX_AVATAR_BYTES: usize = 64 << 20;
@@ -16,7 +23,7 @@ pub const MAX_AVATAR_BYTES: usize = 64 << 20;
 const MAX_SONG_BYTES: u64 = 200 << 20;
 const THUMBNAIL_PIXELS: usize = 512;
 
-fn import((picture, sidecar): (&[u8], &[u8])) -> anyhow::Result<Avatar> {
+fn import(&(_, _, picture, sidecar): &Figure) -> anyhow::Result<Avatar> {
     Ok(import_encoded(picture, Some(&Sidecar::parse(sidecar)?))?.0)
 }
 
@@ -25,7 +32,7 @@ fn import((picture, sidecar): (&[u8], &[u8])) -> anyhow::Result<Avatar> {
 /// # Errors
 /// Never, unless the built-in files are broken.
 pub fn avatar() -> anyhow::Result<Avatar> {
-    import(KANA)
+    import(&FIGURES[0])
 }
 
 /// An avatar from a picture or an `.odori` file.
@@ -72,8 +79,9 @@ pub fn avatars(files: &[std::path::PathBuf]) -> anyhow::Result<Vec<AvatarEntry>>
         let avatar = read_avatar(&bytes).with_context(|| shown)?;
         list.push(entry(&id_of(&name), &name, &avatar)?);
     }
-    list.push(entry("kana", "Kana", &import(KANA)?)?);
-    list.push(entry("bip", "Bip", &import(BIP)?)?);
+    for figure in &FIGURES {
+        list.push(entry(figure.0, figure.1, &import(figure)?)?);
+    }
     Ok(list)
 }
 

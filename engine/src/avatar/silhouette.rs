@@ -266,6 +266,8 @@ fn arm(o: &Outline, shoulder: Vec2, side: f32, t: &Trunk) -> Arm {
     far[start] = 0.0;
     queue.push((std::cmp::Reverse(0u32), start));
     let mut tip = (0.0, start);
+    // The way down counts half: the corner of a skirt may lie farther than a hand that is held out.
+    let reached = |i: usize, far: f32| far - 0.5 * ((i / w) as f32 - shoulder.y).max(0.0);
     while let Some((std::cmp::Reverse(d), i)) = queue.pop() {
         if d as f32 > far[i] * 16.0 + 1.0 {
             continue;
@@ -274,8 +276,8 @@ fn arm(o: &Outline, shoulder: Vec2, side: f32, t: &Trunk) -> Arm {
         let stands_off = (x as f32 - t.middle) * side > t.half + 0.02 * tall;
         // Below the shoulders a hand has a gap between it and the trunk; a hem has none.
         let free = stands_off && (y as f32) < shoulder.y + 0.1 * tall || gap_to_trunk[y as usize].is_some_and(|g| (x as f32 - t.middle) * side > g);
-        if stands_off && free && far[i] > tip.0 {
-            tip = (far[i], i);
+        if stands_off && free && reached(i, far[i]) > tip.0 {
+            tip = (reached(i, far[i]), i);
         }
         for (dx, dy) in [(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, -1), (-1, 1), (1, 1)] {
             let (u, v) = (x + dx, y + dy);

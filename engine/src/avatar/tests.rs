@@ -35,10 +35,15 @@ fn picture() -> (u32, u32, Vec<u8>, Sidecar) {
         capsules.push((q("knee"), q("ankle"), 14.0, [50, 70, 130]));
         capsules.push((q("ankle"), q("toe"), 13.0, [240, 240, 240]));
     }
+    (w, h, painted(w, h, &capsules), sidecar)
+}
+
+/// Capsules (from, to, radius, colour) on clear ground.
+fn painted(w: u32, h: u32, capsules: &[(Vec2, Vec2, f32, [u8; 3])]) -> Vec<u8> {
     let mut rgba = vec![0u8; (w * h * 4) as usize];
     for (i, px) in rgba.chunks_exact_mut(4).enumerate() {
         let at = Vec2::new((i as u32 % w) as f32 + 0.5, (i as u32 / w) as f32 + 0.5);
-        for &(a, b, r, c) in &capsules {
+        for &(a, b, r, c) in capsules {
             let t = ((at - a).dot(b - a) / (b - a).length_squared()).clamp(0.0, 1.0);
             let cover = (r - at.distance(a.lerp(b, t)) + 0.5).clamp(0.0, 1.0);
             if cover > 0.0 && (cover * 255.0) as u8 >= px[3] {
@@ -46,7 +51,7 @@ fn picture() -> (u32, u32, Vec<u8>, Sidecar) {
             }
         }
     }
-    (w, h, rgba, sidecar)
+    rgba
 }
 
 pub(crate) fn dancing() -> Pose {
@@ -64,6 +69,32 @@ pub(crate) fn dancing() -> Pose {
 
 fn import_error(width: u32, height: u32, rgba: Vec<u8>, sidecar: Option<&Sidecar>) -> String {
     Avatar::import(width, height, rgba, sidecar).expect_err("this cannot be imported").to_string()
+}
+
+/// A drawing in a wide skirt once had the skirt's corners for hands.
+#[test]
+fn arms_held_out_are_found_above_a_wide_skirt() {
+    let v = Vec2::new;
+    let grey = [120, 120, 130];
+    let mut capsules = vec![
+        (v(150.0, 72.0), v(150.0, 80.0), 42.0, grey),
+        (v(150.0, 110.0), v(150.0, 160.0), 10.0, grey),
+        (v(150.0, 170.0), v(150.0, 240.0), 27.0, grey),
+    ];
+    for s in [-1.0, 1.0] {
+        capsules.push((v(150.0, 158.0), v(150.0 + s * 124.0, 164.0), 9.0, grey));
+        capsules.push((v(150.0 + s * 20.0, 320.0), v(150.0 + s * 22.0, 450.0), 10.0, grey));
+        capsules.push((v(150.0 + s * 80.0, 318.0), v(150.0 + s * 96.0, 346.0), 6.0, grey));
+        capsules.extend((0..11).map(|i| (v(150.0, 236.0), v(150.0 + s * 8.0 * i as f32, 326.0), 6.0, grey)));
+    }
+    let (avatar, report) = Avatar::import(300, 500, painted(300, 500, &capsules), None).expect("the figure is found");
+    assert_eq!(report.keypoints_from, "silhouette");
+    let at = |n: &str| avatar.keypoints[rig::keypoint(n)];
+    let shoulders = 0.5 * (at("left_shoulder").y + at("right_shoulder").y);
+    for s in ["left", "right"] {
+        let (elbow, wrist) = (at(&format!("{s}_elbow")), at(&format!("{s}_wrist")));
+        assert!((elbow.y - shoulders).abs() < 40.0 && (wrist.y - shoulders).abs() < 40.0, "{s}: {elbow} {wrist}");
+    }
 }
 
 #[test]

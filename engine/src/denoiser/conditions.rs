@@ -28,13 +28,12 @@ pub struct Keypoint {
     pub depth: f32,
 }
 
-/// A Gaussian of `sigma` patches round every keypoint, times its confidence; then, unless `depth_scale` is 0, as many
-/// again times its depth.
+/// A Gaussian of `sigma` patches round every keypoint, times its confidence; then as many again times its depth in
+/// units of `depth_scale`.
 ///
-/// `out` is (grid, grid, keypoints) or twice as deep. `columns` is scratch of `grid` floats.
+/// `out` is (grid, grid, 2 * keypoints). `columns` is scratch of `grid` floats.
 pub fn keypoint_maps(keypoints: &[Keypoint], grid: usize, sigma: f32, depth_scale: f32, columns: &mut [f32], out: &mut [f32]) {
     let n = keypoints.len();
-    let channels = out.len() / (grid * grid);
     let scale = -0.5 / (sigma * sigma);
     let bell = |i: usize, centre: f32| {
         let d = i as f32 + 0.5 - centre * grid as f32;
@@ -46,15 +45,13 @@ pub fn keypoint_maps(keypoints: &[Keypoint], grid: usize, sigma: f32, depth_scal
         for (i, c) in columns.iter_mut().enumerate() {
             *c = if known { bell(i, p.x) } else { 0.0 };
         }
-        let depth = if known && depth_scale > 0.0 { (p.depth / depth_scale).clamp(-2.0, 2.0) } else { 0.0 };
+        let (confidence, depth) = if known { (p.confidence, (p.depth / depth_scale).clamp(-2.0, 2.0)) } else { (0.0, 0.0) };
         for row in 0..grid {
             let r = if known { bell(row, p.y) } else { 0.0 };
             for (column, &c) in columns.iter().enumerate() {
-                let at = (row * grid + column) * channels + k;
-                out[at] = if known { p.confidence * r * c } else { 0.0 };
-                if depth_scale > 0.0 {
-                    out[at + n] = depth * r * c;
-                }
+                let at = (row * grid + column) * 2 * n + k;
+                out[at] = confidence * r * c;
+                out[at + n] = depth * r * c;
             }
         }
     }
@@ -127,5 +124,30 @@ pub fn settle(rgba: &mut [f32], moved: &[f32], belief: Belief) {
             p[c] = bounded(straight * alpha, alpha);
         }
         p[3] = alpha;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_shows_what_lies_where_it_points() {
+        let (size, grid) = (128, 32);
+        let image: Vec<f32> = (0..size * size * 4).map(|i| ((i * 37) % 101) as f32 / 101.0).collect();
+        let (mut moved, mut pixels) = (vec![0.0; size * size * 4], vec![0.0; size * size * 2]);
+        displace(&image, size, &vec![0.0; grid * grid * 2], grid, 6.0, &mut moved, &mut pixels);
+        assert_eq!(moved, image);
+        // Half a patch to the right and a whole one down: two and four pixels.
+        let flow: Vec<f32> = (0..grid * grid).flat_map(|_| [0.5, 1.0]).collect();
+        displace(&image, size, &flow, grid, 6.0, &mut moved, &mut pixels);
+        let at = |v: &[f32], x: usize, y: usize| v[(y * size + x) * 4];
+        assert_eq!(at(&moved, 10, 20), at(&image, 12, 24));
+        assert_eq!(at(&moved, 127, 20), 0.0, "beyond the picture there is nothing");
+        assert_eq!(pixels[..2], [2.0, 4.0]);
+        // Farther than the limit, or nowhere at all.
+        let wild: Vec<f32> = (0..grid * grid).flat_map(|_| [900.0, f32::NAN]).collect();
+        displace(&image, size, &wild, grid, 6.0, &mut moved, &mut pixels);
+        assert_eq!(at(&moved, 10, 20), at(&image, 34, 20));
     }
 }

@@ -135,7 +135,7 @@ impl Denoiser {
             x: vec![0.0; size * size * 4],
             flow: vec![0.0; grid * grid * 2],
             previous: vec![0.0; size * size * 4],
-            maps: vec![0.0; grid * grid * cfg.maps()],
+            maps: vec![0.0; grid * grid * network::MAPS],
             columns: vec![0.0; grid],
             time: vec![0.0; cfg.time_dim],
             features: vec![0.0; positions * cfg.channels[2]],
@@ -212,9 +212,7 @@ impl Denoiser {
         self.run.write(self.net.validity, input.validity);
         self.run.write(self.net.keypoint_maps, &self.maps);
         self.run.write(self.net.ids, &self.window(input.tokens));
-        if let Some(facing) = self.net.facing {
-            self.run.write(facing, &input.facing.map(|v| if v.is_finite() { v.clamp(-1.0, 1.0) } else { 0.0 }));
-        }
+        self.run.write(self.net.facing, &input.facing.map(|v| if v.is_finite() { v.clamp(-1.0, 1.0) } else { 0.0 }));
         out.rgba.resize(pixels * 4, 0.0);
         out.mask.resize(pixels, 0.0);
         out.moved.resize(pixels * 4, 0.0);
@@ -226,13 +224,8 @@ impl Denoiser {
             self.run.write(self.net.x, &self.x);
             self.run.run(&[self.frame]);
             self.run.read(self.net.delta, &mut out.rgba);
-            match self.net.flow {
-                Some(flow) => {
-                    self.run.read(flow, &mut self.flow);
-                    conditions::displace(input.warp, self.size, &self.flow, grid, self.cfg.flow_limit, &mut out.moved, &mut out.flow);
-                }
-                None => out.moved.copy_from_slice(input.warp),
-            }
+            self.run.read(self.net.flow, &mut self.flow);
+            conditions::displace(input.warp, self.size, &self.flow, grid, self.cfg.flow_limit, &mut out.moved, &mut out.flow);
             let keep = conditions::step_time(s + 1, steps) / t;
             for ((x0, moved), x) in out.rgba.iter_mut().zip(&out.moved).zip(&mut self.x) {
                 *x0 += moved;

@@ -12,6 +12,8 @@ use crate::avatar::FACING;
 
 /// Keypoints of the skeleton.
 pub const KEYPOINTS: usize = 24;
+/// Channels of the keypoint maps: confidence, then depth.
+pub const MAPS: usize = 2 * KEYPOINTS;
 /// Motion steps of the token window: 8 steps of two 30 Hz frames.
 pub const TOKEN_STEPS: usize = 8;
 /// Tokens of a motion step: five parts, two residual levels.
@@ -33,14 +35,11 @@ pub struct DenoiserConfig {
     pub ring: usize,
     /// Width of the keypoint maps' Gaussians, in patches.
     pub keypoint_sigma: f32,
-    /// Metres of depth that count as one in the depth maps; 0: the network has no depth maps.
-    #[serde(default)]
+    /// Metres of depth that count as one in the depth maps.
     pub depth_scale: f32,
-    /// Numbers of `DenoiseInput::facing` that it takes: all or none.
-    #[serde(default)]
+    /// Numbers of `DenoiseInput::facing`.
     pub facing: usize,
-    /// Farthest that it moves the warp, in patches; 0: it does not.
-    #[serde(default)]
+    /// Farthest that the warp is moved, in patches.
     pub flow_limit: f32,
     /// Spread of the noise that is added to the warp at t = 1.
     pub noise: f32,
@@ -53,11 +52,6 @@ pub struct DenoiserConfig {
 }
 
 impl DenoiserConfig {
-    /// Channels of the keypoint maps.
-    pub fn maps(&self) -> usize {
-        if self.depth_scale > 0.0 { 2 * KEYPOINTS } else { KEYPOINTS }
-    }
-
     /// Why the network cannot be built from this, if it cannot.
     pub fn problem(&self) -> Option<String> {
         let bounded = |name: &str, v: usize, lo: usize, hi: usize| (v < lo || v > hi).then(|| format!("{name} is {v}, expected {lo} to {hi}"));
@@ -79,10 +73,10 @@ impl DenoiserConfig {
         if !(self.time_dim.is_multiple_of(2) && self.keypoint_sigma > 0.0 && self.keypoint_sigma.is_finite()) {
             return Some("time_dim must be even and keypoint_sigma positive".into());
         }
-        if !(self.facing == 0 || self.facing == FACING) {
+        if self.facing != FACING {
             return Some(format!("facing is {}, expected {FACING}", self.facing));
         }
-        if !(0.0..=10.0).contains(&self.depth_scale) || !(0.0..=32.0).contains(&self.flow_limit) {
+        if !(0.01..=10.0).contains(&self.depth_scale) || !(0.0..=32.0).contains(&self.flow_limit) {
             return Some(format!("depth_scale {} or flow_limit {} is out of bounds", self.depth_scale, self.flow_limit));
         }
         if !(0.0..=4.0).contains(&self.noise) || !(0.0..0.5).contains(&self.dead_zone) {
@@ -121,7 +115,7 @@ pub struct StepPlan {
     pub previous: Buf,
     /// (W, W)
     pub validity: Buf,
-    /// (G, G, 24), or 48 with depth
+    /// (G, G, `MAPS`)
     pub keypoint_maps: Buf,
     /// `TOKEN_STEPS * TOKEN_SLOTS` ids, oldest step first
     pub ids: Buf,
@@ -133,9 +127,9 @@ pub struct StepPlan {
     /// (W, W, 4): what to add to the moved warp
     pub delta: Buf,
     /// (G, G, 2): where the moved warp comes from, x and y in patches
-    pub flow: Option<Buf>,
-    /// (18), if the network takes it
-    pub facing: Option<Buf>,
+    pub flow: Buf,
+    /// (18)
+    pub facing: Buf,
     /// (W, W), 0..1
     pub mask: Buf,
 }
@@ -199,7 +193,7 @@ impl Recorder<'_> {
     }
 
     /// The condition vector (D) from the token window, the time and the facing.
-    fn condition(&mut self, ids: Buf, time: Buf, facing: Option<Buf>) -> Buf {
+    fn condition(&mut self, ids: Buf, time: Buf, facing: Buf) -> Buf {
         let cfg = self.cfg;
         let table = self.b.weight("tokens.weight", &[TOKEN_SLOTS * (cfg.codes + 1), cfg.token_dim]);
         let width = TOKEN_SLOTS * cfg.token_dim;
@@ -210,9 +204,7 @@ impl Recorder<'_> {
             parts.push((y, width));
         }
         let tokens = self.concat(parts, 1);
-        let mut parts = vec![tokens, (time, cfg.time_dim)];
-        parts.extend(facing.map(|f| (f, cfg.facing)));
-        let (h, k) = self.concat(parts, 1);
+        let (h, k) = self.concat(vec![tokens, (time, cfg.time_dim), (facing, cfg.facing)], 1);
         let h = self.b.linear("cond1", h, LinearShape { m: 1, k, n: cfg.cond }, true, Act::Silu, None);
         self.b.linear("cond2", h, LinearShape { m: 1, k: cfg.cond, n: cfg.cond }, true, Act::Silu, None)
     }
@@ -286,15 +278,15 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanErro
     let warp = external("warp", pixels * 4);
     let previous = external("previous", pixels * 4);
     let validity = external("validity", pixels);
-    let keypoint_maps = external("keypoint_maps", g * g * cfg.maps());
+    let keypoint_maps = external("keypoint_maps", g * g * MAPS);
     let ids = external("ids", TOKEN_STEPS * TOKEN_SLOTS);
     let time = external("time", cfg.time_dim);
     let reference_keys = external("reference_keys", p * c2);
     let reference_values = external("reference_values", p * c2);
     let delta = external("delta", pixels * 4);
     let mask = external("mask", pixels);
-    let facing = (cfg.facing > 0).then(|| external("facing", cfg.facing));
-    let flow = (cfg.flow_limit > 0.0).then(|| external("flow", g * g * 2));
+    let facing = external("facing", cfg.facing);
+    let flow = external("flow", g * g * 2);
     let frame = r.b.param("frame");
 
     r.cond = Some(r.condition(ids, time, facing));
@@ -303,7 +295,7 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanErro
         parts.push((r.space_to_depth(picture, size, 4), 4 * pp));
     }
     parts.push((r.space_to_depth(validity, size, 1), pp));
-    parts.push((keypoint_maps, cfg.maps()));
+    parts.push((keypoint_maps, MAPS));
     let (h, c_in) = r.concat(parts, g * g);
 
     let h = r.conv("stem", h, g, (c_in, c0), (1, 1), None);
@@ -326,12 +318,10 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanErro
     r.b.op(Op::DepthToSpace { x: patches, y: delta, h: g, w: g, c: 4, r: cfg.patch });
     let logits = r.b.conv("mask", h, ConvShape { h: g, w: g, c_in: c0, c_out: pp, k: 3, stride: 1 }, Act::Sigmoid, None);
     r.b.op(Op::DepthToSpace { x: logits, y: mask, h: g, w: g, c: 1, r: cfg.patch });
-    if let Some(flow) = flow {
-        let w = r.b.weight("flow.weight", &[2, c0, 3, 3]);
-        let b = Some(r.b.weight("flow.bias", &[2]));
-        let shape = ConvShape { h: g, w: g, c_in: c0, c_out: 2, k: 3, stride: 1 };
-        r.b.op(Op::Conv2d { x: h, w, b, residual: None, y: flow, shape, act: Act::None });
-    }
+    let w = r.b.weight("flow.weight", &[2, c0, 3, 3]);
+    let b = Some(r.b.weight("flow.bias", &[2]));
+    let shape = ConvShape { h: g, w: g, c_in: c0, c_out: 2, k: 3, stride: 1 };
+    r.b.op(Op::Conv2d { x: h, w, b, residual: None, y: flow, shape, act: Act::None });
 
     let plan = r.b.finish()?;
     Ok(StepPlan { plan, x, warp, previous, validity, keypoint_maps, ids, time, reference_keys, reference_values, delta, flow, facing, mask })

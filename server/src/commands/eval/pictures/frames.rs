@@ -29,7 +29,6 @@ pub struct Frame {
 
 /// A few frames of one character in motion.
 pub struct Clip {
-    pub character: String,
     /// Clips of the same look show the same reference.
     pub look: i32,
     pub side: usize,
@@ -106,8 +105,6 @@ pub fn read_shard(path: &Path, tokens: Option<&Tokens>, mut each: impl FnMut(Cli
     let bytes = read_bounded(path)?;
     let shown = path.display().to_string();
     let file = SafeTensors::deserialize(&bytes).with_context(|| format!("{shown} is not a safetensors file"))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).with_context(|| shown.clone())?;
-    let names: Vec<String> = header.metadata().as_ref().and_then(|m| m.get("characters")).and_then(|c| serde_json::from_str(c).ok()).unwrap_or_default();
     let truth = file.tensor("truth").with_context(|| format!("{shown} has no `truth`"))?;
     let &[k, f, side, width, 4] = truth.shape() else { bail!("{shown}: `truth` must be (clips, frames, side, side, 4)") };
     ensure!(side == width && (side == WORK || side == 2 * WORK), "{shown}: frames of {side}x{width}; {WORK} or {} a side are judged", 2 * WORK);
@@ -129,7 +126,7 @@ pub fn read_shard(path: &Path, tokens: Option<&Tokens>, mut each: impl FnMut(Cli
     let points = floats("keypoints", &[k, f, KEYPOINTS, 3])?;
     let depths = floats("depths", &[k, f, KEYPOINTS])?;
     let facing = floats("facing", &[k, f, FACING])?;
-    let (rows, character, look) = (whole("token_row", &[k, f])?, whole("character", &[k])?, whole("look", &[k])?);
+    let (rows, look) = (whole("token_row", &[k, f])?, whole("look", &[k])?);
     let (pixels, scale) = (side * side, 1.0 / side as f32);
     for i in 0..k {
         let frames = (i * f..(i + 1) * f).map(|n| Frame {
@@ -144,7 +141,6 @@ pub fn read_shard(path: &Path, tokens: Option<&Tokens>, mut each: impl FnMut(Cli
             tokens: tokens.map_or_else(Vec::new, |t| t.window(rows[n])),
         });
         let clip = Clip {
-            character: names.get(character[i].max(0) as usize).cloned().unwrap_or_else(|| format!("character {}", character[i])),
             look: look[i],
             side,
             reference: picture(&reference[i * pixels * 4..][..pixels * 4], side),
