@@ -6,7 +6,7 @@ All numbers are pixels of the picture, x from the middle line. Light comes from 
 from .avatar_art import Drawing, Rig, fill, inked, line, oval, smooth, tube, under
 
 RIG = Rig(
-    width=1100, height=1200, middle=550.0, head_top=150, eye=(84, 418), ear=(214, 420), nose=452, neck=574, shoulder=(92, 640),
+    width=1100, height=1200, middle=550.0, head_top=150, eye=(84, 418), ear=(214, 420), nose=452, neck=610, shoulder=(92, 646),
     upper_arm=104, lower_arm=100, hand=44, arm_degrees=34, pelvis=858, hip=(62, 884), knee=(72, 966), ankle=(82, 1048), toe=(94, 1122),
     drop=10,
 )  # fmt: skip
