@@ -213,7 +213,7 @@ pub(crate) fn find(image: &Image) -> Result<Found, AvatarError> {
     if legs_found < 2.0 {
         return refuse("two legs are not seen");
     }
-    if confidence < 0.45 || arms.iter().any(|a| a.clear < 0.25) || even < 0.3 {
+    if confidence < 0.6 || arms.iter().any(|a| a.clear < 0.25) || even < 0.3 {
         return refuse(if arms_seen < 1.2 { "the arms cannot be told from the body" } else { "neck and legs are not clear" });
     }
     Ok(Found { points, confidence })
