@@ -66,35 +66,49 @@ pub fn displace(image: &[f32], size: usize, flow: &[f32], grid: usize, limit: f3
     let patch = (size / grid) as f32;
     let flow = flow.as_chunks::<2>().0;
     let image = image.as_chunks::<4>().0;
-    let bounded = |f: [f32; 2]| f.map(|v| if v.is_nan() { 0.0 } else { v.clamp(-limit, limit) });
+    let bounded = |v: f32| if v.is_nan() { 0.0 } else { v.clamp(-limit, limit) * patch };
     let tap = |i: usize| {
         let p = ((i as f32 + 0.5) / patch - 0.5).clamp(0.0, (grid - 1) as f32);
         (p as usize, (p as usize + 1).min(grid - 1), p.fract())
     };
+    // A row of the flow, between the rows of patches above and below it.
+    let mut line = [[0.0f32; 2]; super::SIZES[2]];
+    let line = &mut line[..grid];
     let rows = moved.as_chunks_mut::<4>().0.chunks_exact_mut(size).zip(pixels.as_chunks_mut::<2>().0.chunks_exact_mut(size));
     for (y, (moved, pixels)) in rows.enumerate() {
         let (top, bottom, ky) = tap(y);
+        for (g, v) in line.iter_mut().enumerate() {
+            let (a, b) = (flow[top * grid + g].map(bounded), flow[bottom * grid + g].map(bounded));
+            *v = std::array::from_fn(|i| a[i] + (b[i] - a[i]) * ky);
+        }
         for (x, (out, shift)) in moved.iter_mut().zip(pixels).enumerate() {
             let (left, right, kx) = tap(x);
-            let [a, b, c, d] = [(top, left), (top, right), (bottom, left), (bottom, right)].map(|(r, c)| bounded(flow[r * grid + c]));
-            *shift = std::array::from_fn(|i| {
-                let (up, down) = (a[i] + (b[i] - a[i]) * kx, c[i] + (d[i] - c[i]) * kx);
-                (up + (down - up) * ky) * patch
-            });
-            let (fx, fy) = (x as f32 + shift[0], y as f32 + shift[1]);
-            let (x0, y0) = (fx.floor(), fy.floor());
-            let (kx, ky) = (fx - x0, fy - y0);
-            *out = [0.0; 4];
-            for (dx, dy, w) in [(0, 0, (1.0 - kx) * (1.0 - ky)), (1, 0, kx * (1.0 - ky)), (0, 1, (1.0 - kx) * ky), (1, 1, kx * ky)] {
-                let (u, v) = (x0 as isize + dx, y0 as isize + dy);
-                if w > 0.0 && (0..size as isize).contains(&u) && (0..size as isize).contains(&v) {
-                    for (o, p) in out.iter_mut().zip(image[v as usize * size + u as usize]) {
-                        *o += w * p;
-                    }
-                }
-            }
+            *shift = std::array::from_fn(|i| line[left][i] + (line[right][i] - line[left][i]) * kx);
+            *out = between(image, size, x as f32 + shift[0], y as f32 + shift[1]);
         }
     }
+}
+
+/// A square picture between pixels; beyond it there is nothing.
+fn between(image: &[[f32; 4]], size: usize, x: f32, y: f32) -> [f32; 4] {
+    let (x0, y0) = (x.floor(), y.floor());
+    let (kx, ky) = (x - x0, y - y0);
+    let (u, v) = (x0 as isize, y0 as isize);
+    let last = size as isize - 1;
+    let corners = if (0..last).contains(&u) && (0..last).contains(&v) {
+        let at = v as usize * size + u as usize;
+        [image[at], image[at + 1], image[at + size], image[at + size + 1]]
+    } else {
+        [(u, v), (u + 1, v), (u, v + 1), (u + 1, v + 1)].map(|(u, v)| {
+            let inside = (0..=last).contains(&u) && (0..=last).contains(&v);
+            if inside { image[v as usize * size + u as usize] } else { [0.0; 4] }
+        })
+    };
+    let [a, b, c, d] = corners;
+    std::array::from_fn(|i| {
+        let (up, down) = (a[i] + (b[i] - a[i]) * kx, c[i] + (d[i] - c[i]) * kx);
+        up + (down - up) * ky
+    })
 }
 
 /// What decides how far a correction is believed; see `DenoiserConfig`.
