@@ -30,6 +30,8 @@ const MIDDLE_FRAMES: f32 = 45.0;
 /// How much larger moves become at full stress, how much smaller at none.
 const LARGER: f32 = 0.8;
 const SMALLER: f32 = 0.75;
+/// Legs made much larger cross: they get a third of it, and tap besides.
+const LEGS_SHARE: f32 = 0.3;
 /// No move is made larger than this by stress, radians about its middle.
 const LARGEST: f32 = 1.5;
 const LARGEST_HEAD: f32 = 0.55;
@@ -118,7 +120,7 @@ impl Director {
             *m = m.slerp(*q, 1.0 / MIDDLE_FRAMES).normalize();
         }
         *hips += (pose.root - *hips) / MIDDLE_FRAMES;
-        for (part, stress, largest) in [(&PARTS.hands, now.hands, LARGEST), (&PARTS.head, now.head, LARGEST_HEAD), (&PARTS.legs, now.footwork, LARGEST)] {
+        for (part, stress, largest) in [(&PARTS.hands, now.hands, LARGEST), (&PARTS.head, now.head, LARGEST_HEAD), (&PARTS.legs, if now.footwork > 0.0 { now.footwork * LEGS_SHARE } else { now.footwork }, LARGEST)] {
             if stress.abs() > 1e-3 {
                 for &b in part {
                     pose.rotations[b] = scaled(middle[b], pose.rotations[b], gain(stress), largest);
