@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use odori_server::cli::{AvatarCommand, Cli, Command, ServeArgs};
+use odori_server::cli::{AvatarCommand, Cli, Command, EvalCommand, ServeArgs};
 use odori_server::commands;
 use odori_server::dancer;
 use odori_server::engine::Machine;
@@ -26,6 +26,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Render(args) => commands::render::run(args),
         Command::Beats(args) => commands::beats::run(args),
         Command::Avatar(AvatarCommand::Import(args)) => commands::avatar::import(args),
+        Command::Eval(EvalCommand::Motion(args)) => commands::eval::motion(args),
         Command::Doctor(args) => commands::doctor::run(args),
     }
 }

@@ -3,6 +3,7 @@
 pub mod avatar;
 pub mod beats;
 pub mod doctor;
+pub mod eval;
 pub mod film;
 pub mod render;
 pub mod serve;
