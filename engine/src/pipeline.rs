@@ -12,15 +12,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use glam::Vec2;
+use glam::{Vec2, Vec3};
 use odori_kernels::{Backend, Weights};
 
 use crate::avatar::{self, Avatar, PuppetFrame, Springs};
-use crate::beat::{BeatSource, BeatState, PredictedBeat};
+use crate::beat::{BeatSource, BeatState, LEAST_CONFIDENCE, PredictedBeat};
+use crate::dance::group::{Group, MOST_DANCERS};
+use crate::dance::{self, Dancer, Direction, Mood, Pace, Staging};
 use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, TOKEN_SLOTS, TOKEN_STEPS};
 use crate::features::{Features, HOP_FLOATS, HOP_SAMPLES};
 use crate::ladder::{Ladder, Rung};
-use crate::motion::{MUSIC_DIM, MotionModel, Sampling, StepInput};
+use crate::motion::{MUSIC_DIM, Sampling, StepInput};
 use crate::pose::{Camera, Keypoint, Pose};
 use crate::render::{Background, DENOISED_CHANNELS, Drawer, Size};
 use crate::skeleton::KEYPOINT_COUNT;
@@ -71,6 +73,10 @@ pub struct Settings {
     /// 0 calm to 1 wild.
     pub energy: f32,
     pub style: u32,
+    /// Stress on parts of the body, and which way the dancer faces.
+    pub direction: Direction,
+    /// How fast the dancer counts.
+    pub pace: Pace,
     /// How far ahead of the sound the dance is made: the time until it is seen, less the time until the sound is heard.
     pub horizon: Duration,
 }
@@ -81,6 +87,8 @@ impl Default for Settings {
             sampling: Sampling::default(),
             energy: 0.7,
             style: 0,
+            direction: Direction::default(),
+            pace: Pace::default(),
             horizon: Duration::ZERO,
         }
     }
@@ -96,6 +104,8 @@ pub struct Frame<'a> {
     /// The frame's place on the master clock, in samples at [`SAMPLE_RATE`].
     pub media_samples: u64,
     pub pose: &'a Pose,
+    /// Every dancer of the group, the one of `pose` first.
+    pub dancers: &'a [Pose],
     pub keypoints: [Keypoint; KEYPOINT_COUNT],
     pub beat: BeatState,
     pub rung: Rung,
@@ -104,6 +114,8 @@ pub struct Frame<'a> {
 
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
+    #[error(transparent)]
+    Beat(#[from] crate::beat::BeatError),
     #[error(transparent)]
     Motion(#[from] crate::motion::MotionError),
     #[error(transparent)]
@@ -116,6 +128,7 @@ pub enum PipelineError {
 
 /// The trained weights, read and checked.
 pub struct Models {
+    pub beat: Weights,
     pub tokenizer: Weights,
     pub motion: Weights,
     pub denoiser: Weights,
@@ -126,9 +139,9 @@ pub struct Models {
 impl Models {
     /// # Errors
     /// If the idle loop does not fit the models.
-    pub fn new(backend: &Backend, tokenizer: Weights, motion: Weights, denoiser: Weights, idle: &Weights) -> Result<Self, PipelineError> {
+    pub fn new(backend: &Backend, beat: Weights, tokenizer: Weights, motion: Weights, denoiser: Weights, idle: &Weights) -> Result<Self, PipelineError> {
         let idle = Arc::new(crate::motion::idle_poses(backend, &motion, &tokenizer, idle)?);
-        Ok(Models { tokenizer, motion, denoiser, idle })
+        Ok(Models { beat, tokenizer, motion, denoiser, idle })
     }
 }
 
@@ -138,8 +151,11 @@ pub const DOUBT_GAIN: f32 = 1.0;
 const SILENCE: f32 = 0.003;
 /// Silence of this length lets the dancer come to rest; shorter ones are part of the music.
 const REST_AFTER_HOPS: u32 = 24;
-/// Share by which the dancer moves towards rest, and back, in a frame.
-const REST_STEP: f32 = 1.0 / 12.0;
+/// What the motion model is told at the least of how sure the beat is, where there is one: in training a clock was sure
+/// or there was no music, and a dancer who is told something between stands and waits.
+const LEAST_BELIEF: f32 = 0.55;
+/// From one dancer's seed to the next one's.
+const SEED_STEP: u32 = 7919;
 
 /// Picture making; absent when poses alone are wanted.
 struct Picture {
@@ -164,7 +180,9 @@ struct Picture {
 pub struct Pipeline {
     features: Features,
     beat: BeatSource,
-    motion: MotionModel,
+    mood: Mood,
+    dancers: Vec<Dancer>,
+    group: Group,
     picture: Option<Picture>,
     pub settings: Settings,
     /// The beat as known from elsewhere, in place of the engine's own clock, which listens on meanwhile.
@@ -176,17 +194,16 @@ pub struct Pipeline {
     hop_sound: [f32; HOP_SAMPLES],
     beat_state: BeatState,
     beats: Vec<PredictedBeat>,
-    /// The two poses of the newest step.
-    poses: [Pose; 2],
     /// Tokens of the last steps, newest last, for the renderer's pose window.
     tokens: Vec<[u16; TOKEN_SLOTS]>,
     idle: Arc<Vec<Pose>>,
     /// Hops of silence up to now.
     silent_hops: u32,
-    /// 0 dancing to 1 at rest.
-    rest: f32,
-    /// What the frame being made shows.
-    shown: Pose,
+    /// Bars gone by at the time that the newest step is for, and the phase of its bar.
+    bars: u32,
+    bar_phase: f32,
+    /// What the frame being made shows, a pose a dancer.
+    shown: Vec<Pose>,
     /// Samples pushed so far.
     heard: u64,
     /// Frames made or skipped so far.
@@ -270,12 +287,24 @@ impl Pipeline {
     /// # Errors
     /// If the weights do not fit the engine.
     pub fn poses_only(backend: &Backend, models: &Models, settings: Settings) -> Result<Self, PipelineError> {
-        let motion = MotionModel::new(backend, models.motion.clone(), &models.tokenizer)?;
-        let rest = motion.rest_pose();
+        Self::group(backend, models, settings, 1)
+    }
+
+    /// Poses only, of several dancers: 1 to [`MOST_DANCERS`].
+    ///
+    /// # Errors
+    /// If the weights do not fit the engine.
+    pub fn group(backend: &Backend, models: &Models, settings: Settings, dancers: usize) -> Result<Self, PipelineError> {
+        let size = dancers.clamp(1, MOST_DANCERS);
+        let dancer = |_| Ok(Dancer::new(dance::model(backend, &models.motion, &models.tokenizer)?, &models.idle));
+        let dancers = (0..size).map(dancer).collect::<Result<Vec<_>, PipelineError>>()?;
         Ok(Pipeline {
             features: Features::new(),
-            beat: BeatSource::default(),
-            motion,
+            beat: BeatSource::own(backend, &models.beat)?,
+            mood: Mood::default(),
+            shown: vec![models.idle[0].clone(); size],
+            dancers,
+            group: Group::new(size),
             picture: None,
             settings,
             given_beat: None,
@@ -284,11 +313,10 @@ impl Pipeline {
             hop_sound: [0.0; HOP_SAMPLES],
             beat_state: BeatState::default(),
             beats: Vec::with_capacity(16),
-            poses: [rest.clone(), rest],
-            shown: models.idle[0].clone(),
             idle: Arc::clone(&models.idle),
             silent_hops: REST_AFTER_HOPS,
-            rest: 1.0,
+            bars: 0,
+            bar_phase: 0.0,
             tokens: Vec::with_capacity(TOKEN_STEPS + 1),
             heard: 0,
             ticks: 0,
@@ -363,6 +391,7 @@ impl Pipeline {
             self.beat_state = given.at(self.heard);
         }
         self.timings[Stage::Beat as usize] += start.elapsed();
+        self.mood.hear(hop);
         self.music.copy_within(HOP_FLOATS.., 0);
         self.music[MUSIC_DIM - HOP_FLOATS..].copy_from_slice(hop);
         self.hops += 1;
@@ -371,22 +400,36 @@ impl Pipeline {
         }
     }
 
-    /// One motion step: two poses for the time at which they will be seen.
+    /// The beat when what is made now is seen, as the dancers count it.
+    fn beat_seen(&self, samples: u64) -> BeatState {
+        let horizon = (self.settings.horizon.as_secs_f64() * f64::from(SAMPLE_RATE)) as u64;
+        self.settings.pace.count(self.beat_state.at(samples + horizon), self.bars)
+    }
+
+    /// One motion step: two poses of every dancer for the time at which they will be seen.
     fn dance(&mut self) {
         let start = Instant::now();
-        let horizon = (self.settings.horizon.as_secs_f64() * f64::from(SAMPLE_RATE)) as u64;
-        let input = StepInput {
-            music: &self.music,
-            beat: self.beat_state.at(self.heard + horizon).conditioning(),
-            energy: if self.silent() { 0.0 } else { self.settings.energy },
-            style: self.settings.style,
-            sampling: self.settings.sampling,
-        };
-        self.poses = self.motion.step(&input);
+        let mut beat = self.beat_seen(self.heard);
+        if beat.confidence >= LEAST_CONFIDENCE {
+            beat.confidence = LEAST_BELIEF + (1.0 - LEAST_BELIEF) * beat.confidence;
+        }
+        // Bars are the song's own, whatever the pace.
+        let bar_phase = self.beat_state.at(self.heard).bar_phase;
+        if bar_phase < self.bar_phase - 0.5 {
+            self.bars = self.bars.wrapping_add(1);
+        }
+        self.bar_phase = bar_phase;
+        let silent = self.silent();
+        let Settings { style, sampling, .. } = self.settings;
+        let input = StepInput { music: &self.music, beat: beat.conditioning(), energy: self.mood.energy(self.settings.energy), style, sampling };
+        for (n, dancer) in self.dancers.iter_mut().enumerate() {
+            let seed = sampling.seed.wrapping_add(SEED_STEP.wrapping_mul(n as u32));
+            dancer.step(&StepInput { sampling: Sampling { seed, ..sampling }, ..input }, silent);
+        }
         if self.tokens.len() == TOKEN_STEPS {
             self.tokens.remove(0);
         }
-        let tokens = self.motion.tokens();
+        let tokens = self.dancers[0].tokens();
         self.tokens.push(std::array::from_fn(|slot| tokens.get(slot).map_or(0, |&t| t as u16)));
         self.timings[Stage::Motion as usize] += start.elapsed();
     }
@@ -421,19 +464,25 @@ impl Pipeline {
         self.silent_hops >= REST_AFTER_HOPS
     }
 
-    /// The dancer's pose at the frame's own time: steps and frames share the master clock, two frames to a step,
-    /// so the frame due when a step has just run shows its first pose and the next frame its second. In silence it
-    /// fades to standing and breathing.
-    fn pose_at_tick(&mut self, tick: u64) -> Pose {
-        let towards = if self.silent() { REST_STEP } else { -REST_STEP };
-        self.rest = (self.rest + towards).clamp(0.0, 1.0);
-        let dance = &self.poses[(tick % 2) as usize];
-        if self.rest == 0.0 {
-            return dance.clone();
+    /// Every dancer's pose at the frame's own time. Steps and frames share the master clock, two frames to a step, so
+    /// the frame due when a step has just run shows its first pose and the next frame its second.
+    fn show(&mut self, tick: u64) {
+        let start = Instant::now();
+        let beat = self.beat_seen(tick * TICK_SAMPLES);
+        let alone = self.dancers.len() == 1;
+        let leader = self.dancers[0].danced(tick).clone();
+        if !alone {
+            self.group.step(&leader, self.bars, &beat);
         }
-        let idle = &self.idle[tick as usize % self.idle.len()];
-        // Slow at both ends.
-        dance.lerp(idle, self.rest * self.rest * (3.0 - 2.0 * self.rest))
+        let silent = self.silent();
+        for (n, dancer) in self.dancers.iter_mut().enumerate() {
+            let (danced, place) = if alone { (leader.clone(), Vec3::ZERO) } else { (self.group.pose(n, dancer.danced(tick)), self.group.place(n)) };
+            let staging = Staging { direction: self.settings.direction, beat, silent, place, keep_place: !alone };
+            // Dancers at rest do not all breathe at once.
+            let idle_tick = tick + 31 * n as u64;
+            self.shown[n].clone_from(dancer.show(&danced, idle_tick, &self.idle, &staging));
+        }
+        self.timings[Stage::Motion as usize] += start.elapsed();
     }
 
     fn advance(&mut self, draw: bool) -> Result<Option<Frame<'_>>, PipelineError> {
@@ -443,8 +492,8 @@ impl Pipeline {
         self.ticks += 1;
         let tick = self.ticks;
         let mut rung = Rung::Puppet;
-        self.shown = self.pose_at_tick(tick);
-        let pose = &self.shown;
+        self.show(tick);
+        let pose = &self.shown[0];
         let camera = self.picture.as_ref().map_or(Camera::full_body(512.0, 512.0), |p| p.camera);
         let mut keypoints = pose.keypoints(&camera);
         let mut rgba = &[][..];
@@ -473,7 +522,8 @@ impl Pipeline {
             width,
             height,
             media_samples: tick * TICK_SAMPLES,
-            pose: &self.shown,
+            pose: &self.shown[0],
+            dancers: &self.shown,
             keypoints,
             beat: self.beat_state,
             rung,
@@ -497,8 +547,9 @@ impl Pipeline {
     /// Says that the sound jumped or the dancer changed: history is dropped, the clock goes on.
     pub fn discontinuity(&mut self) {
         self.features.reset();
-        self.beat = BeatSource::default();
-        self.motion.reset();
+        self.beat.reset();
+        self.mood = Mood::default();
+        self.dancers.iter_mut().for_each(Dancer::reset);
         if let Some(picture) = &mut self.picture {
             picture.denoiser.reset();
         }
@@ -510,6 +561,6 @@ impl Pipeline {
     }
 
     pub fn motion_version(&self) -> &str {
-        &self.motion.version
+        self.dancers[0].version()
     }
 }

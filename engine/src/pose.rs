@@ -117,6 +117,17 @@ impl Pose {
         }
     }
 
+    /// The pose in a mirror: left and right exchanged.
+    pub fn mirrored(&self) -> Pose {
+        let turned = |q: Quat| Quat::from_xyzw(q.x, -q.y, -q.z, q.w);
+        Pose {
+            root: Vec3::new(-self.root.x, self.root.y, self.root.z),
+            rotations: std::array::from_fn(|i| turned(self.rotations[MIRROR.0[i]])),
+            contacts: [self.contacts[1], self.contacts[0]],
+            confidences: std::array::from_fn(|i| self.confidences[MIRROR.1[i]]),
+        }
+    }
+
     /// Reads the 162 features of a frame (layout in training/README.md). Never fails: rotations are made
     /// orthonormal, curls, contacts and confidences are clamped.
     pub fn from_features(f: &[f32; FRAME_DIM]) -> Pose {
@@ -178,6 +189,18 @@ impl Pose {
     }
 }
 
+/// The bone and the confidence of the other side; its own where there is none.
+static MIRROR: std::sync::LazyLock<([usize; BONE_COUNT], [usize; CONFIDENCE_COUNT])> = std::sync::LazyLock::new(|| {
+    let other = |name: &str| match (name.strip_prefix("left"), name.strip_prefix("right")) {
+        (Some(rest), _) => format!("right{rest}"),
+        (_, Some(rest)) => format!("left{rest}"),
+        _ => name.to_owned(),
+    };
+    let bone = |i: usize| Bone::named(&other(&SKELETON.bones[i].name)).expect("every bone has its mirror image").index();
+    let confidence = |i: usize| SKELETON.confidences.iter().position(|n| *n == other(&SKELETON.confidences[i])).expect("so has every confidence");
+    (std::array::from_fn(bone), std::array::from_fn(confidence))
+});
+
 /// Left hand, right hand.
 pub static HANDS: std::sync::LazyLock<[Bone; 2]> = std::sync::LazyLock::new(|| {
     ["leftHand", "rightHand"].map(|n| Bone::named(n).expect("the skeleton has hands"))
@@ -236,6 +259,19 @@ mod tests {
             let back = rotation_from_6d(m.x_axis * 2.0, m.y_axis * 0.5 + m.x_axis);
             assert!(q.dot(back).abs() > 0.9999);
         }
+    }
+
+    #[test]
+    fn the_mirror_image_of_the_mirror_image_is_the_pose() {
+        let mut pose = Pose::default();
+        pose.root.x = 0.3;
+        pose.contacts = [1.0, 0.0];
+        pose.rotations[Bone::named("leftUpperArm").unwrap().index()] = Quat::from_euler(EulerRot::XYZ, 0.2, 0.5, -1.0);
+        let (here, there) = (pose.joints(), pose.mirrored().joints());
+        let (left, right) = (Bone::named("leftHand").unwrap().index(), Bone::named("rightHand").unwrap().index());
+        let image = Vec3::new(-here.positions[left].x, here.positions[left].y, here.positions[left].z);
+        assert!(there.positions[right].distance(image) < 1e-5);
+        assert_eq!(pose.mirrored().mirrored(), pose);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use odori_engine::audio::PcmFormat;
 use odori_engine::ladder::Rung;
 
+use odori_engine::dance::Pace;
+
+use crate::direction::{Cue, DanceChange};
 use crate::engine::{Compute, Draw, Options};
 
 #[derive(Debug, Parser)]
@@ -113,7 +116,7 @@ pub struct EngineArgs {
 impl EngineArgs {
     pub fn options(&self) -> Options {
         let best = Rung::ALL.into_iter().find(|r| r.denoise_steps() == self.steps).unwrap_or(Rung::OneStep);
-        Options { compute: self.compute, draw: self.draw, working_size: self.working_size, best, models: self.models.clone() }
+        Options { compute: self.compute, draw: self.draw, working_size: self.working_size, best, threads: None, models: self.models.clone() }
     }
 }
 
@@ -138,13 +141,18 @@ pub struct RenderArgs {
     /// Choreography: the same seed and song give the same dance.
     #[arg(long, default_value_t = 1)]
     pub seed: u32,
-    /// Dance style, by name or number; `odori doctor` lists them.
-    #[arg(long, default_value = "0")]
-    pub style: String,
-    /// 0 calm to 1 wild.
-    #[arg(long, default_value_t = 0.7, value_parser = energy)]
-    pub energy: f32,
-    /// Write the motion as BVH.
+    /// Dance style, by name or number; `odori doctor` lists them [default: 0, or what the prompt says].
+    #[arg(long)]
+    pub style: Option<String>,
+    /// 0 calm to 1 wild [default: 0.7, or what the prompt says].
+    #[arg(long, value_parser = energy)]
+    pub energy: Option<f32>,
+    #[command(flatten)]
+    pub direction: DirectionArgs,
+    /// Dancers of a group; more than one only with --bvh and --keypoints, for now.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), value_name = "N")]
+    pub dancers: u8,
+    /// Write the motion as BVH; of a group, FILE-2.bvh and so on beside it.
     #[arg(long, value_name = "FILE")]
     pub bvh: Option<PathBuf>,
     /// Write 2D keypoints as JSON lines.
@@ -164,6 +172,39 @@ pub struct RenderArgs {
     pub json: bool,
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+/// What a viewer could change while it runs.
+#[derive(Clone, Debug, Args)]
+pub struct DirectionArgs {
+    /// What to dance, in words, such as "slow elegant arms"; words that are not known are named.
+    #[arg(long, value_name = "TEXT", help_heading = "Direction")]
+    pub prompt: Option<String>,
+    /// Stress on arms and hands: -1 hardly move, 0 as danced, 1 clearly more.
+    #[arg(long, value_name = "-1..1", allow_hyphen_values = true, help_heading = "Direction")]
+    pub hands: Option<f32>,
+    /// Stress on the head.
+    #[arg(long, value_name = "-1..1", allow_hyphen_values = true, help_heading = "Direction")]
+    pub head: Option<f32>,
+    /// Stress on feet and legs.
+    #[arg(long, value_name = "-1..1", allow_hyphen_values = true, help_heading = "Direction")]
+    pub footwork: Option<f32>,
+    /// Where the dancer faces, degrees from the camera.
+    #[arg(long, value_name = "-90..90", allow_hyphen_values = true, help_heading = "Direction")]
+    pub facing: Option<f32>,
+    /// How fast the dancer counts: half, normal or double.
+    #[arg(long, value_parser = crate::direction::pace, help_heading = "Direction")]
+    pub pace: Option<Pace>,
+    /// Change something in mid-song, as 12.5:energy=1,style=2; may be given more than once.
+    #[arg(long = "cue", value_name = "SECONDS:NAME=VALUE,...", help_heading = "Direction")]
+    pub cues: Vec<Cue>,
+}
+
+impl DirectionArgs {
+    pub fn change(&self) -> DanceChange {
+        let DirectionArgs { hands, head, footwork, facing, pace, .. } = *self;
+        DanceChange { hands, head, footwork, facing, pace, prompt: self.prompt.clone(), ..DanceChange::default() }
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -334,6 +375,9 @@ mod tests {
         assert!(ok(&["demo", "--no-open", "--port", "0", "--udp-ports", "5000-5010"]));
         assert!(ok(&["serve", "--stdin-pcm", "s16le:44100:1"]));
         assert!(ok(&["render", "a.mp3", "-o", "b.mp4", "--size", "720x720", "--json"]));
+        assert!(ok(&["render", "a.mp3", "--hands", "-1", "--pace", "half", "--cue", "3:energy=1", "--cue", "9:style=2,head=0.5"]));
+        assert!(!ok(&["render", "a.mp3", "--dancers", "6"]));
+        assert!(!ok(&["render", "a.mp3", "--cue", "3:mood=1"]));
         assert!(!ok(&["render", "a.mp3", "--size", "720x1280"]));
         assert!(!ok(&["serve", "--udp-ports", "9-3"]));
         assert!(!ok(&["serve", "--stdin-pcm", "mp3"]));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use odori_engine::avatar::Avatar;
+use odori_engine::dance::Direction;
 use odori_engine::pipeline::{Pipeline, Settings, Stage};
 
 use crate::built_in;
@@ -15,8 +16,10 @@ pub const LIVE_SIZE: u32 = 512;
 
 struct PipelineDancer(Pipeline);
 
-fn settings(d: &DanceSettings) -> Settings {
-    let mut settings = Settings { energy: d.energy, style: d.style, ..Settings::default() };
+/// What the engine makes of a person's settings.
+pub fn settings(d: &DanceSettings) -> Settings {
+    let direction = Direction { hands: d.hands, head: d.head, footwork: d.footwork, facing_deg: d.facing };
+    let mut settings = Settings { energy: d.energy, style: d.style, direction, pace: d.pace, ..Settings::default() };
     settings.sampling.seed = d.seed;
     settings
 }
@@ -58,6 +61,7 @@ impl Dancer for PipelineDancer {
 /// Names the avatar or song file that cannot be used.
 pub fn engine(machine: Arc<Machine>, avatars: &[std::path::PathBuf], songs: &[std::path::PathBuf]) -> anyhow::Result<Engine> {
     let styles = machine.styles().to_vec();
+    let reader = machine.clone();
     let make = move |request: &DancerRequest| -> Result<Box<dyn Dancer>, LiveError> {
         let avatar = Avatar::from_bytes(&request.avatar.file).map_err(words)?;
         let pipeline = machine
@@ -71,5 +75,5 @@ pub fn engine(machine: Arc<Machine>, avatars: &[std::path::PathBuf], songs: &[st
         let id = format!("{}-{}", built_in::id_of(stem), &secret_id()[..6]);
         built_in::entry(&id, stem, &avatar).map_err(|e| LiveError(format!("{name}: {e:#}")))
     };
-    Ok(Engine::new(built_in::avatars(avatars)?, built_in::songs(songs)?, styles, (LIVE_SIZE, LIVE_SIZE), Box::new(make), Box::new(import)))
+    Ok(Engine::new(built_in::avatars(avatars)?, built_in::songs(songs)?, styles, (LIVE_SIZE, LIVE_SIZE), Box::new(make), Box::new(import)).with_prompts(Box::new(move |text| reader.prompts.read(text))))
 }

@@ -8,12 +8,15 @@ use odori_engine::avatar::{Avatar, FACING};
 use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS, Keypoint};
 use odori_engine::ladder::Rung;
 use odori_engine::pipeline::{Models, PictureSetup, Pipeline, Settings};
+use odori_engine::prompt::PromptEncoder;
 use odori_engine::render;
 use odori_kernels::{Backend, Weights, cpu, gpu};
 
+pub(crate) const BEAT: &[u8] = include_bytes!("../../models/beat.safetensors");
 const TOKENIZER: &[u8] = include_bytes!("../../models/tokenizer.safetensors");
 const MOTION: &[u8] = include_bytes!("../../models/motion.safetensors");
 const IDLE: &[u8] = include_bytes!("../../models/idle.safetensors");
+const PROMPT: &[u8] = include_bytes!("../../models/prompt.safetensors");
 const DENOISER: &[u8] = include_bytes!("../../models/denoiser.safetensors");
 
 /// Which family of kernels to use.
@@ -42,13 +45,15 @@ pub struct Options {
     pub draw: Draw,
     pub working_size: usize,
     pub best: Rung,
+    /// Threads of the CPU's kernels; without it what the machine has, to eight.
+    pub threads: Option<usize>,
     /// A folder of other weights; what it lacks is the built-in.
     pub models: Option<std::path::PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { compute: Compute::Auto, draw: Draw::Auto, working_size: 128, best: Rung::OneStep, models: None }
+        Options { compute: Compute::Auto, draw: Draw::Auto, working_size: 128, best: Rung::OneStep, threads: None, models: None }
     }
 }
 
@@ -62,6 +67,8 @@ pub struct Machine {
     best: Rung,
     models: Models,
     styles: Vec<String>,
+    /// Understands texts.
+    pub prompts: PromptEncoder,
 }
 
 /// The version in a weights file's metadata.
@@ -71,10 +78,12 @@ fn version(weights: &Weights) -> String {
 
 /// The weights files, unchecked against each other.
 struct Files {
+    beat: Weights,
     tokenizer: Weights,
     motion: Weights,
     denoiser: Weights,
     idle: Weights,
+    prompt: Weights,
 }
 
 fn read_files(folder: Option<&std::path::Path>) -> anyhow::Result<Files> {
@@ -87,7 +96,14 @@ fn read_files(folder: Option<&std::path::Path>) -> anyhow::Result<Files> {
         };
         Weights::from_safetensors(&bytes).with_context(|| what)
     };
-    Ok(Files { tokenizer: read("tokenizer", TOKENIZER)?, motion: read("motion", MOTION)?, denoiser: read("denoiser", DENOISER)?, idle: read("idle", IDLE)? })
+    Ok(Files {
+        beat: read("beat", BEAT)?,
+        tokenizer: read("tokenizer", TOKENIZER)?,
+        motion: read("motion", MOTION)?,
+        denoiser: read("denoiser", DENOISER)?,
+        idle: read("idle", IDLE)?,
+        prompt: read("prompt", PROMPT)?,
+    })
 }
 
 impl Machine {
@@ -98,9 +114,11 @@ impl Machine {
     pub fn open(options: &Options) -> anyhow::Result<Self> {
         let files = read_files(options.models.as_deref())?;
         let styles = odori_engine::motion::style_names(&files.motion);
-        let (backend, reason) = choose(options.compute, &files.denoiser, options.working_size)?;
-        let models = Models::new(&backend, files.tokenizer, files.motion, files.denoiser, &files.idle)?;
+        let (backend, reason) = choose(options, &files.denoiser)?;
+        let models = Models::new(&backend, files.beat, files.tokenizer, files.motion, files.denoiser, &files.idle)?;
+        let prompts = PromptEncoder::new(&files.prompt)?;
         Ok(Machine {
+            prompts,
             backend,
             reason,
             draw: options.draw,
@@ -124,9 +142,9 @@ impl Machine {
     }
 
     /// Name and version of every model.
-    pub fn versions(&self) -> [(&'static str, String); 3] {
+    pub fn versions(&self) -> [(&'static str, String); 4] {
         let m = &self.models;
-        [("tokenizer", version(&m.tokenizer)), ("motion", version(&m.motion)), ("denoiser", version(&m.denoiser))]
+        [("beat", version(&m.beat)), ("tokenizer", version(&m.tokenizer)), ("motion", version(&m.motion)), ("denoiser", version(&m.denoiser))]
     }
 
     fn drawer(&self) -> anyhow::Result<render::Drawer> {
@@ -176,12 +194,20 @@ impl Machine {
     /// # Errors
     /// What kept it from being built.
     pub fn poses(&self, settings: Settings) -> anyhow::Result<Pipeline> {
-        Ok(Pipeline::poses_only(&self.backend, &self.models, settings)?)
+        self.group(settings, 1)
+    }
+
+    /// A pipeline of several dancers who only dance.
+    ///
+    /// # Errors
+    /// What kept it from being built.
+    pub fn group(&self, settings: Settings, dancers: usize) -> anyhow::Result<Pipeline> {
+        Ok(Pipeline::group(&self.backend, &self.models, settings, dancers)?)
     }
 }
 
-fn cpu_backend() -> Backend {
-    Backend::Cpu(cpu::Pool::new(std::thread::available_parallelism().map_or(2, usize::from).min(8)))
+fn cpu_backend(threads: Option<usize>) -> Backend {
+    Backend::Cpu(cpu::Pool::new(threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from).min(8))))
 }
 
 /// Measures one denoise step on a backend: the median of a few.
@@ -202,7 +228,9 @@ fn measure(backend: &Backend, weights: &Weights, size: usize) -> anyhow::Result<
     Ok(times[times.len() / 2])
 }
 
-fn choose(compute: Compute, denoiser: &Weights, size: usize) -> anyhow::Result<(Backend, String)> {
+fn choose(options: &Options, denoiser: &Weights) -> anyhow::Result<(Backend, String)> {
+    let (compute, size) = (options.compute, options.working_size);
+    let cpu_backend = || cpu_backend(options.threads);
     if compute == Compute::Cpu {
         return Ok((cpu_backend(), "asked for".into()));
     }

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod dancer;
+pub mod direction;
 pub mod engine;
 pub mod http;
 pub mod live;

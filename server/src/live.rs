@@ -4,6 +4,8 @@
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
+use odori_engine::dance::Pace;
+use odori_engine::prompt::Wish;
 
 /// What the engine could not do, in words for the person who asked.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,20 @@ pub struct DanceSettings {
     pub style: u32,
     /// 0 calm to 1 wild.
     pub energy: f32,
+    /// Stress on parts of the body: -1 hardly moves, 0 as danced, 1 clearly more.
+    pub hands: f32,
+    pub head: f32,
+    pub footwork: f32,
+    /// Degrees from facing the camera, -90 to 90.
+    pub facing: f32,
+    pub pace: Pace,
+}
+
+impl Default for DanceSettings {
+    fn default() -> Self {
+        let of = odori_engine::pipeline::Settings::default();
+        DanceSettings { seed: of.sampling.seed, style: of.style, energy: of.energy, hands: 0.0, head: 0.0, footwork: 0.0, facing: 0.0, pace: Pace::Normal }
+    }
 }
 
 /// A dancer: sound in, frames out; owned by one thread. Implemented by the engine's pipeline, and by a pattern in tests.
@@ -93,6 +109,9 @@ pub type MakeDancer = dyn Fn(&DancerRequest) -> Result<Box<dyn Dancer>, LiveErro
 /// File name and bytes (an image or an `.odori` file) to an avatar with an unused id.
 pub type ImportAvatar = dyn Fn(&str, &[u8]) -> Result<AvatarEntry, LiveError> + Send + Sync;
 
+/// A text to what it asks for.
+pub type ReadPrompt<'a> = dyn Fn(&str) -> Wish + Send + Sync + 'a;
+
 /// Everything of the engine that the server uses.
 pub struct Engine {
     pub styles: Vec<String>,
@@ -102,6 +121,7 @@ pub struct Engine {
     avatars: RwLock<Vec<Arc<AvatarEntry>>>,
     make_dancer: Box<MakeDancer>,
     import_avatar: Box<ImportAvatar>,
+    read_prompt: Option<Box<ReadPrompt<'static>>>,
 }
 
 /// Avatars kept for sessions to choose; more uploads than this are refused.
@@ -111,7 +131,16 @@ impl Engine {
     /// `avatars` must not be empty: the first is the default, as is the first song.
     pub fn new(avatars: Vec<AvatarEntry>, songs: Vec<SongEntry>, styles: Vec<String>, size: (u32, u32), make_dancer: Box<MakeDancer>, import_avatar: Box<ImportAvatar>) -> Self {
         let avatars = RwLock::new(avatars.into_iter().map(Arc::new).collect());
-        Self { styles, songs, width: size.0, height: size.1, avatars, make_dancer, import_avatar }
+        Self { styles, songs, width: size.0, height: size.1, avatars, make_dancer, import_avatar, read_prompt: None }
+    }
+
+    /// With an understanding of words.
+    pub fn with_prompts(self, read: Box<ReadPrompt<'static>>) -> Self {
+        Self { read_prompt: Some(read), ..self }
+    }
+
+    pub fn read_prompt(&self) -> Option<&ReadPrompt<'_>> {
+        self.read_prompt.as_deref()
     }
 
     pub fn avatars(&self) -> Vec<Arc<AvatarEntry>> {

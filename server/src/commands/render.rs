@@ -9,14 +9,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use odori_engine::audio::MODEL_RATE;
 use odori_engine::bvh;
-use odori_engine::pipeline::{FRAME_RATE, Frame, Pipeline, Settings, Stage, TICK_SAMPLES};
+use odori_engine::pipeline::{FRAME_RATE, Frame, Pipeline, Stage, TICK_SAMPLES};
 use odori_engine::pose::Pose;
 use odori_engine::skeleton::SKELETON;
 use serde_json::json;
 
 use crate::cli::RenderArgs;
 use crate::commands::film::Film;
+use crate::dancer;
+use crate::direction::DanceChange;
 use crate::engine::Machine;
+use crate::live::DanceSettings;
 
 /// Stereo samples at 48 kHz to a frame.
 const LISTEN_PER_FRAME: usize = 2 * 48_000 / FRAME_RATE as usize;
@@ -41,10 +44,50 @@ fn avatar(args: &RenderArgs) -> anyhow::Result<odori_engine::avatar::Avatar> {
     }
 }
 
-fn pipeline(engine: &Machine, args: &RenderArgs) -> anyhow::Result<Pipeline> {
-    let mut settings = Settings { energy: args.energy, style: style_number(engine, &args.style)?, ..Settings::default() };
-    settings.sampling.seed = args.seed;
-    if args.output.is_some() { engine.pipeline(avatar(args)?, args.size, settings, false) } else { engine.poses(settings) }
+fn pipeline(engine: &Machine, args: &RenderArgs, dance: &DanceSettings) -> anyhow::Result<Pipeline> {
+    let settings = dancer::settings(dance);
+    if args.output.is_some() {
+        if args.dancers > 1 {
+            bail!("a film shows one dancer, for now; a group can be written with --bvh and --keypoints");
+        }
+        engine.pipeline(avatar(args)?, args.size, settings, false)
+    } else {
+        engine.group(settings, usize::from(args.dancers))
+    }
+}
+
+/// How the dance begins, as the arguments say.
+fn beginning(engine: &Machine, args: &RenderArgs) -> anyhow::Result<DanceSettings> {
+    let mut dance = DanceSettings::default();
+    let style = args.style.as_deref().map(|s| style_number(engine, s)).transpose()?;
+    let change = DanceChange { seed: Some(args.seed), style, energy: args.energy, ..args.direction.change() };
+    change_dance(engine, &change, &mut dance)?;
+    Ok(dance)
+}
+
+fn change_dance(engine: &Machine, change: &DanceChange, dance: &mut DanceSettings) -> anyhow::Result<()> {
+    let read = |text: &str| engine.prompts.read(text);
+    if let Some(prompt) = change.apply(dance, engine.styles(), Some(&read)).map_err(anyhow::Error::msg)? {
+        eprintln!("\"{}\" is danced as {}", prompt.text, in_words(engine, dance));
+        if !prompt.unknown.is_empty() {
+            eprintln!("words that are not known: {}", prompt.unknown.join(", "));
+        }
+    }
+    Ok(())
+}
+
+fn in_words(engine: &Machine, d: &DanceSettings) -> String {
+    let style = engine.styles().get(d.style as usize).map_or("any", String::as_str);
+    format!("style {style}, energy {}, hands {}, head {}, footwork {}, pace {}", d.energy, d.hands, d.head, d.footwork, d.pace.name())
+}
+
+/// Of a group, dancer `n` from 0: FILE.bvh, FILE-2.bvh, ...
+fn bvh_path(path: &std::path::Path, n: usize) -> std::path::PathBuf {
+    if n == 0 {
+        return path.to_owned();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{stem}-{}", n + 1)).with_extension(path.extension().unwrap_or_default())
 }
 
 #[derive(Default)]
@@ -97,7 +140,11 @@ impl Report {
 pub fn run(args: &RenderArgs) -> anyhow::Result<()> {
     let engine = Machine::open(&args.engine.options())?;
     let mut song = super::open_song(&args.song)?;
-    let mut pipeline = pipeline(&engine, args)?;
+    let mut dance = beginning(&engine, args)?;
+    let mut pipeline = pipeline(&engine, args, &dance)?;
+    let mut cues = args.direction.cues.clone();
+    cues.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
+    let mut cues = cues.into_iter().peekable();
     let stated = song.decoder().stated_duration_s();
     let expected = match (args.seconds, stated) {
         (Some(s), Some(d)) => Some(s.min(d)),
@@ -111,7 +158,7 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<()> {
     };
     let mut keypoints = args.keypoints.as_ref().map(|p| keypoint_file(p, args.size)).transpose()?;
     let mut encode_times = Vec::new();
-    let mut poses: Vec<Pose> = Vec::new();
+    let mut poses: Vec<Vec<Pose>> = vec![Vec::new(); usize::from(args.dancers)];
     let mut report = Report::default();
     let progress = super::progress_bar(estimate as u64 - u64::from(FRAME_RATE) , "rendering");
     let start = Instant::now();
@@ -126,6 +173,10 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<()> {
         }
         let mut used = 0;
         while model.len() - used >= TICK_SAMPLES as usize && listen.len() >= (used / TICK_SAMPLES as usize + 1) * LISTEN_PER_FRAME && report.frames < limit {
+            while let Some(cue) = cues.next_if(|c| c.at_s <= report.frames as f64 / f64::from(FRAME_RATE)) {
+                change_dance(&engine, &cue.change, &mut dance)?;
+                pipeline.settings = dancer::settings(&dance);
+            }
             pipeline.push_audio(&model[used..used + TICK_SAMPLES as usize]);
             let n = used / TICK_SAMPLES as usize;
             used += TICK_SAMPLES as usize;
@@ -143,7 +194,7 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<()> {
                 writeln!(file, "{}", json!({ "t": (t * 1e6).round() / 1e6, "keypoints": points }))?;
             }
             if args.bvh.is_some() {
-                poses.push(frame.pose.clone());
+                poses.iter_mut().zip(frame.dancers).for_each(|(list, pose)| list.push(pose.clone()));
             }
             report.add(&frame);
             progress.inc(1);
@@ -163,7 +214,9 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<()> {
         file.flush()?;
     }
     if let Some(path) = &args.bvh {
-        super::write_whole(path, bvh::write(&poses, FRAME_RATE as f32).as_bytes())?;
+        for (n, poses) in poses.iter().enumerate() {
+            super::write_whole(&bvh_path(path, n), bvh::write(poses, FRAME_RATE as f32).as_bytes())?;
+        }
     }
     let drew = film.is_some();
     if let Some((film, path)) = film {

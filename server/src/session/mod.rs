@@ -22,7 +22,9 @@ use self::sound::{LIVE_ROOM, Source};
 use self::stats::{Drops, Percentiles, StageReport, Stats};
 use self::viewers::{Variant, Viewer, Viewers};
 use crate::clock::MediaClock;
+use crate::direction::{DanceChange, PromptView};
 use crate::live::{Beat, DanceSettings, Engine};
+use odori_engine::dance::Pace;
 use crate::media::opus::OpusDecoder;
 use crate::rtc::{OpusPacket, PeerEvent, RtcError, RtcNet, SenderPeer, ViewerPeer, ViewerRequest};
 
@@ -86,6 +88,19 @@ pub struct Change {
     pub seed: Option<u32>,
     pub style: Option<u32>,
     pub energy: Option<f32>,
+    pub hands: Option<f32>,
+    pub head: Option<f32>,
+    pub footwork: Option<f32>,
+    pub facing: Option<f32>,
+    pub pace: Option<Pace>,
+    pub prompt: Option<String>,
+}
+
+impl Change {
+    fn dance(&self) -> DanceChange {
+        let Change { seed, style, energy, hands, head, footwork, facing, pace, .. } = *self;
+        DanceChange { seed, style, energy, hands, head, footwork, facing, pace, prompt: self.prompt.clone() }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -94,6 +109,11 @@ pub struct SettingsView {
     pub seed: u32,
     pub style: u32,
     pub energy: f32,
+    pub hands: f32,
+    pub head: f32,
+    pub footwork: f32,
+    pub facing: f32,
+    pub pace: Pace,
 }
 
 /// A session as JSON, without what only HTTP knows.
@@ -104,6 +124,8 @@ pub struct SessionView {
     pub avatar: String,
     pub source: SourceChoice,
     pub settings: SettingsView,
+    /// The last text that was given, and the words of it that were not understood.
+    pub prompt: Option<PromptView>,
     pub styles: Vec<String>,
     pub width: u32,
     pub height: u32,
@@ -196,7 +218,7 @@ impl Session {
             ),
             None => (SourceChoice::Live {}, Source::Live(live.clone())),
         };
-        let dance = DanceSettings { seed: 1, style: 0, energy: 0.7 };
+        let dance = DanceSettings::default();
         // The log names a session by its beginning: whoever reads it must not be able to join.
         let span = tracing::info_span!("session", id = &id[..6]);
         Ok(Arc::new(Self {
@@ -206,7 +228,7 @@ impl Session {
             clock: Arc::new(MediaClock::new(Instant::now())),
             viewers: Arc::default(),
             stats: Arc::default(),
-            wishes: Arc::new(Mutex::new(Wishes { avatar, dance, background: [0x1b, 0x18, 0x30] })),
+            wishes: Arc::new(Mutex::new(Wishes { avatar, dance, background: [0x1b, 0x18, 0x30], prompt: None })),
             live,
             inner: Mutex::new(Inner { choice, source, run: None, touched: Instant::now(), peers: Vec::new(), sender: None, closed: false }),
             span,
@@ -249,7 +271,13 @@ impl Session {
                 seed: wishes.dance.seed,
                 style: wishes.dance.style,
                 energy: wishes.dance.energy,
+                hands: wishes.dance.hands,
+                head: wishes.dance.head,
+                footwork: wishes.dance.footwork,
+                facing: wishes.dance.facing,
+                pace: wishes.dance.pace,
             },
+            prompt: wishes.prompt,
             styles: self.shared.engine.styles.clone(),
             width: self.shared.engine.width,
             height: self.shared.engine.height,
@@ -298,19 +326,10 @@ impl Session {
         if let Some(text) = &change.background {
             new.background = parse_colour(text).ok_or_else(|| invalid("background must be a colour such as #1b1830"))?;
         }
-        if let Some(style) = change.style {
-            if style as usize >= self.shared.engine.styles.len().max(1) {
-                return Err(invalid("style must be the index of one of the session's styles"));
-            }
-            new.dance.style = style;
+        let engine = &self.shared.engine;
+        if let Some(prompt) = change.dance().apply(&mut new.dance, &engine.styles, engine.read_prompt()).map_err(SessionError::Invalid)? {
+            new.prompt = Some(prompt);
         }
-        if let Some(energy) = change.energy {
-            if !(0.0..=1.0).contains(&energy) {
-                return Err(invalid("energy must be from 0 to 1"));
-            }
-            new.dance.energy = energy;
-        }
-        new.dance.seed = change.seed.unwrap_or(new.dance.seed);
         *wishes = new;
         Ok(())
     }

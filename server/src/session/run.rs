@@ -16,6 +16,7 @@ use super::sound::{self, BLOCK_MODEL, Feed, Next, Source};
 use super::stats::Stats;
 use super::viewers::{EncodedPicture, Variant, Viewers};
 use crate::clock::{MediaClock, SAMPLE_RATE};
+use crate::direction::PromptView;
 use crate::live::{AvatarEntry, DanceSettings, Dancer, DancerRequest, Engine};
 use crate::media::picture::Ground;
 use crate::media::video::VideoEncoder;
@@ -45,6 +46,7 @@ pub enum Progress {
 pub struct Wishes {
     pub avatar: Arc<AvatarEntry>,
     pub dance: DanceSettings,
+    pub prompt: Option<PromptView>,
     pub background: [u8; 3],
 }
 

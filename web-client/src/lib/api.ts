@@ -7,6 +7,13 @@ export interface Settings {
   seed: number;
   style: number;
   energy: number;
+  /** Stress on parts of the body, -1 to 1. */
+  hands: number;
+  head: number;
+  footwork: number;
+  /** Degrees from the camera. */
+  facing: number;
+  pace: "half" | "normal" | "double";
 }
 
 export type SourceInfo =
@@ -21,6 +28,7 @@ export interface Session {
   avatar: string;
   source: SourceInfo;
   settings: Settings;
+  prompt: { text: string; unknown: string[] } | null;
   styles: string[];
   overlay: string;
 }
@@ -101,7 +109,7 @@ export class Api {
     return this.ask("GET", `/api/sessions/${id}`);
   }
 
-  change(id: string, fields: Partial<Settings> & { avatar?: string }): Promise<Session> {
+  change(id: string, fields: Partial<Settings> & { avatar?: string; prompt?: string }): Promise<Session> {
     return this.ask("PATCH", `/api/sessions/${id}`, fields);
   }
 

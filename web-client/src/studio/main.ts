@@ -243,20 +243,53 @@ async function open(): Promise<void> {
   fillSources(songs);
   await fillAvatars(session.avatar);
   const { settings } = session;
-  const energy = element<HTMLInputElement>("energy");
   const seed = element<HTMLInputElement>("seed");
   const background = element<HTMLInputElement>("background");
   const style = element<HTMLSelectElement>("style");
   style.replaceChildren(...session.styles.map((name, i) => new Option(name[0]!.toUpperCase() + name.slice(1), String(i), false, i === settings.style)));
-  energy.value = String(settings.energy);
   seed.value = String(settings.seed);
   background.value = settings.background;
-  const showEnergy = () => (element("energy-value").textContent = `${Math.round(Number(energy.value) * 100)}%`);
-  showEnergy();
+  const pace = element<HTMLSelectElement>("pace");
+  const prompt = element<HTMLInputElement>("prompt");
+  const percent = (value: number) => `${Math.round(value * 100)}%`;
+  const stress = (value: number) => (value === 0 ? "as danced" : `${value > 0 ? "+" : "−"}${percent(Math.abs(value))}`);
+  const sliders = { energy: percent, hands: stress, head: stress, footwork: stress, facing: (value: number) => `${value}°` };
+  type Slider = keyof typeof sliders;
+  const names = Object.keys(sliders) as Slider[];
+  const showSlider = (name: Slider) => (element(`${name}-value`).textContent = sliders[name](Number(element<HTMLInputElement>(name).value)));
+  const showDance = ({ settings }: Session) => {
+    for (const name of names) {
+      element<HTMLInputElement>(name).value = String(settings[name]);
+      showSlider(name);
+    }
+    style.value = String(settings.style);
+    pace.value = settings.pace;
+  };
+  showDance(session);
+  prompt.value = session.prompt?.text ?? "";
   picture.style.background = background.value;
 
-  energy.addEventListener("input", showEnergy);
-  energy.addEventListener("change", () => void act(() => change({ energy: Number(energy.value) })));
+  for (const name of names) {
+    const slider = element<HTMLInputElement>(name);
+    slider.addEventListener("input", () => showSlider(name));
+    slider.addEventListener("change", () => void act(() => change({ [name]: Number(slider.value) })));
+  }
+  const dancePrompt = () => void act(async () => {
+    const text = prompt.value.trim();
+    if (!text) return;
+    await change({ prompt: text });
+    if (!session) return;
+    showDance(session);
+    const unknown = session.prompt?.unknown ?? [];
+    element("prompt-answer").textContent = unknown.length ? `Not understood, and ignored: ${unknown.join(", ")}` : "";
+  });
+  element("prompt-go").addEventListener("click", dancePrompt);
+  prompt.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    dancePrompt();
+  });
+  pace.addEventListener("change", () => void act(() => change({ pace: pace.value as Session["settings"]["pace"] })));
   style.addEventListener("change", () => void act(() => change({ style: Number(style.value) })));
   background.addEventListener("input", () => (picture.style.background = background.value));
   background.addEventListener("change", () => void act(() => change({ background: background.value })));

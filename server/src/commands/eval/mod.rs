@@ -155,7 +155,9 @@ fn take_of(set: &EvalSet, dance: &Dance) -> Take {
 /// What of the set or of the weights cannot be used.
 pub fn motion(args: &EvalMotionArgs) -> anyhow::Result<()> {
     let set = EvalSet::read(&args.set)?;
-    let machine = Machine::open(&args.engine.options())?;
+    // Poses alone are small work: threads would wait for each other more than they work.
+    let options = Options { compute: crate::engine::Compute::Cpu, threads: Some(1), ..args.engine.options() };
+    let machine = Machine::open(&options)?;
     let mut settings = Settings { style: super::render::style_number(&machine, &args.style)?, ..Settings::default() };
     settings.energy = args.energy.unwrap_or(settings.energy);
     settings.sampling.seed = args.seed;
@@ -177,7 +179,7 @@ pub fn motion(args: &EvalMotionArgs) -> anyhow::Result<()> {
         column("by exact beats", &takes(&machine, &set, settings, args.seconds, true, &bar)?, &real),
     ];
     if let Some(folder) = &args.against {
-        let other = Machine::open(&Options { models: Some(folder.clone()), ..args.engine.options() })?;
+        let other = Machine::open(&Options { models: Some(folder.clone()), ..options })?;
         columns.push(column("other weights", &takes(&other, &set, settings, args.seconds, false, &bar)?, &real));
     }
     columns.push(column("choreography", &takes_of(&[Split::Choreography]), &real));

@@ -32,6 +32,8 @@ const STRETCH: f32 = 0.995;
 const LOWER: f32 = 0.6;
 const RAISE: f32 = 0.12;
 const LOWERED_MOST_M: f32 = 0.16;
+/// A foot taken up by more than this does not stand, metres.
+const LIFTED_M: f32 = 0.01;
 /// No toe goes lower than this, metres.
 const FLOOR_M: f32 = 0.012;
 
@@ -125,16 +127,19 @@ impl FootLock {
         *self = FootLock::default();
     }
 
-    /// Plants the feet of the next frame's pose.
-    pub fn step(&mut self, pose: &mut Pose) {
+    /// Plants the feet of the next frame's pose; `lifts` are metres by which the feet are taken up besides.
+    pub fn step(&mut self, pose: &mut Pose, lifts: [f32; 2]) {
         let joints = pose.joints();
         let mut ankles = [Vec3::ZERO; 2];
         for side in 0..2 {
-            let raw = joints.positions[LEGS[side].foot];
+            if lifts[side] > LIFTED_M {
+                pose.contacts[side] = 0.0;
+            }
+            let raw = joints.positions[LEGS[side].foot] + Vec3::Y * lifts[side];
             let other_steps = matches!(self.feet[1 - side], Foot::Steps { .. });
             (self.feet[side], ankles[side]) = self.feet[side].step(raw, pose.contacts[side], other_steps);
             // Not through the floor: the foot keeps its turn in the world, so its toes rise with the ankle.
-            let toes = joints.positions[LEGS[side].toes].y - raw.y + ankles[side].y;
+            let toes = joints.positions[LEGS[side].toes].y - joints.positions[LEGS[side].foot].y + ankles[side].y;
             ankles[side].y += (FLOOR_M - toes).max(0.0);
             if matches!(self.feet[side], Foot::Steps { .. }) {
                 pose.contacts[side] = 0.0;
@@ -213,7 +218,7 @@ mod tests {
 
     fn locked(poses: &[Pose]) -> Vec<Pose> {
         let mut lock = FootLock::default();
-        poses.iter().map(|p| { let mut p = p.clone(); lock.step(&mut p); p }).collect()
+        poses.iter().map(|p| { let mut p = p.clone(); lock.step(&mut p, [0.0; 2]); p }).collect()
     }
 
     fn ankle(pose: &Pose, side: usize) -> Vec3 {

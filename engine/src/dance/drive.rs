@@ -1,0 +1,63 @@
+//! Keeps the dance as lively as was asked for.
+//!
+//! The model dances on from what it danced: after a still stretch the likeliest next move is to stand still, whatever the
+//! energy it is told. So the energy it is told is steered by what it does, and a dancer who stands while music plays
+//! is told to move ever more clearly, and draws from more moves.
+
+use crate::metrics::{self, Body, body, speeds};
+use crate::motion::{FRAMES_PER_STEP, StepInput};
+use crate::pose::Pose;
+
+/// Joint speed at energy 1 in the training data, m/s.
+const FULL_SPEED: f32 = 1.1;
+/// Steps over which speed is averaged: 1.2 s, two beats or so.
+const AVERAGE_STEPS: f32 = 18.0;
+/// To a unit of energy missed: added at once, and for good with every step. The answer comes a second late, so
+/// more of either would swing.
+const AT_ONCE: f32 = 0.5;
+const GROWTH: f32 = 0.015;
+const CORRECTION: std::ops::RangeInclusive<f32> = -0.3..=0.6;
+/// Temperature added at the full correction.
+const WARMTH: f32 = 0.35;
+
+#[derive(Clone, Debug, Default)]
+pub struct Drive {
+    /// Averaged energy of the dance: speed / [`FULL_SPEED`]; `None` before the first step.
+    danced: Option<f32>,
+    /// The part of the correction that lasts.
+    learnt: f32,
+    last: Option<Body>,
+}
+
+impl Drive {
+    pub fn steer<'a>(&mut self, input: &StepInput<'a>) -> StepInput<'a> {
+        let mut correction = 0.0;
+        if let Some(danced) = self.danced {
+            let missed = input.energy - danced;
+            let bound = |x: f32| x.clamp(*CORRECTION.start(), *CORRECTION.end());
+            self.learnt = bound(self.learnt + GROWTH * missed);
+            correction = bound(self.learnt + AT_ONCE * missed);
+        }
+        let mut out = *input;
+        out.energy = (input.energy + correction).clamp(0.0, 1.0);
+        // Beyond what energy can still ask for, chance helps out of the rut.
+        let rut = (correction / CORRECTION.end()).clamp(0.0, 1.0);
+        if input.sampling.temperature > 0.0 {
+            out.sampling.temperature = (input.sampling.temperature + WARMTH * rut * rut).min(1.0_f32.max(input.sampling.temperature));
+        }
+        out
+    }
+
+    /// Sees what was danced; at rest there is nothing to keep up.
+    pub fn watch(&mut self, poses: &[Pose; FRAMES_PER_STEP], silent: bool) {
+        let bodies: Vec<Body> = self.last.into_iter().chain(poses.iter().map(body)).collect();
+        self.last = bodies.last().copied();
+        if silent {
+            *self = Drive { last: self.last, ..Drive::default() };
+            return;
+        }
+        let speed = metrics::mean(&speeds(&bodies, metrics::POSE_HZ)) / FULL_SPEED;
+        let danced = self.danced.get_or_insert(speed);
+        *danced += (speed - *danced) / AVERAGE_STEPS;
+    }
+}

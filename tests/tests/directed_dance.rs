@@ -1,0 +1,80 @@
+//! What a viewer asks for shows in the dance, feet stand, and a group keeps apart.
+
+use odori_engine::audio::{Limits, Song};
+use odori_engine::metrics::{self, Body};
+use odori_engine::pipeline::{Models, Pipeline, Settings};
+use odori_engine::pose::Pose;
+use odori_kernels::{Backend, Weights, cpu};
+
+fn models(backend: &Backend) -> Models {
+    let read = |bytes: &[u8]| Weights::from_safetensors(bytes).unwrap();
+    Models::new(
+        backend,
+        read(include_bytes!("../../models/tokenizer.safetensors")),
+        read(include_bytes!("../../models/motion.safetensors")),
+        read(include_bytes!("../../models/denoiser.safetensors")),
+        &read(include_bytes!("../../models/idle.safetensors")),
+    )
+    .unwrap()
+}
+
+/// The groove of the built-in song, 24 kHz mono.
+fn sound(seconds: usize) -> Vec<f32> {
+    let file = include_bytes!("../../assets/song/odori-groove.ogg").to_vec();
+    let song = Song::load(Box::new(std::io::Cursor::new(file)), "odori-groove.ogg", Limits::default()).unwrap();
+    song.model[24_000 * 8..24_000 * (8 + seconds)].to_vec()
+}
+
+/// Poses of every dancer, frame by frame; `change` may alter the settings before a frame.
+fn dance(settings: Settings, dancers: usize, seconds: usize, change: impl Fn(usize, &mut Settings)) -> Vec<Vec<Pose>> {
+    let backend = Backend::Cpu(cpu::Pool::new(2));
+    let mut pipeline = Pipeline::group(&backend, &models(&backend), settings, dancers).unwrap();
+    sound(seconds)
+        .chunks_exact(800)
+        .enumerate()
+        .filter_map(|(n, block)| {
+            change(n, &mut pipeline.settings);
+            pipeline.push_audio(block);
+            pipeline.skip_frame().unwrap().map(|f| f.dancers.to_vec())
+        })
+        .collect()
+}
+
+fn bodies(frames: &[Vec<Pose>], dancer: usize) -> Vec<Body> {
+    frames.iter().map(|f| metrics::body(&f[dancer])).collect()
+}
+
+#[test]
+fn feet_that_stand_stay_and_joints_stay_whole() {
+    let frames = dance(Settings::default(), 1, 20, |_, _| ());
+    let poses: Vec<Pose> = frames.iter().map(|f| f[0].clone()).collect();
+    let feet = metrics::body::feet(&poses, &bodies(&frames, 0));
+    assert!(feet.slide < 0.03, "{feet:?}");
+    assert!(metrics::body::limits(&poses).limb_m < 1e-4);
+}
+
+#[test]
+fn energy_changed_in_mid_song_shows_within_a_bar_and_a_half() {
+    let low = Settings { energy: 0.15, ..Settings::default() };
+    let frames = dance(low, 1, 16, |n, settings| {
+        if n == 300 {
+            settings.energy = 1.0;
+        }
+    });
+    let speed = |from: usize, to: usize| metrics::mean(&metrics::speeds(&bodies(&frames[from..to], 0), metrics::POSE_HZ));
+    // A bar of the song is 59 frames.
+    let (before, after) = (speed(150, 300), speed(330, 390));
+    assert!(after > 1.5 * before, "{before} m/s, then {after} m/s");
+}
+
+#[test]
+fn a_group_dances_related_moves_and_keeps_apart() {
+    let frames = dance(Settings::default(), 3, 20, |_, _| ());
+    for frame in &frames {
+        for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+            let apart = frame[a].root.distance(frame[b].root);
+            assert!(apart > 0.6, "dancers {a} and {b} are {apart} m apart");
+            assert_ne!(frame[a].rotations, frame[b].rotations);
+        }
+    }
+}
