@@ -8,6 +8,7 @@ pub mod dancer;
 pub mod engine;
 pub mod http;
 pub mod live;
+pub mod measure;
 pub mod media;
 pub mod rtc;
 pub mod session;
