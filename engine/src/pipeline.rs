@@ -560,8 +560,8 @@ impl Pipeline {
         self.picture.as_mut()?.ladder.as_mut()
     }
 
-    /// What a frame costs on each rung that a picture of this best rung may be made on: the median of `frames` frames
-    /// each, after one to warm up, all of `sound`.
+    /// What a frame of `sound` costs on each rung that a picture of this best rung may be made on, on a free machine: the
+    /// lower quartile of `frames` frames each, after one to warm up, for what else runs only makes them dearer.
     ///
     /// # Errors
     /// If drawing fails.
@@ -585,7 +585,7 @@ impl Pipeline {
             }
             let measured = &mut times[1..];
             measured.sort_unstable();
-            costs[rung as usize] = Some(measured[frames / 2]);
+            costs[rung as usize] = Some(measured[frames / 4]);
         }
         if let Some(picture) = &mut self.picture {
             (picture.best, picture.ladder) = (best, ladder);

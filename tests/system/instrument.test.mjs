@@ -50,7 +50,7 @@ test("the trace has every stage of a frame, one after another, and serial stages
     frames.get(e.args.frame)[e.name] = e;
   }
   const whole = [...frames.values()].filter((f) => f.display);
-  assert.ok(whole.length >= 10, `${whole.length} of ${frames.size} frames were seen`);
+  assert.ok(whole.length >= 3, `${whole.length} of ${frames.size} frames were seen`);
   const inOrder = ["capture", "queue", "puppet", "compose", "encode", "send", "display"];
   for (const frame of whole) {
     const starts = inOrder.map((name) => frame[name].ts);
