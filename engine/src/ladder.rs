@@ -339,7 +339,7 @@ mod tests {
     #[test]
     fn frames_that_are_old_though_cheap_step_down_but_do_not_put_the_dancer_to_rest() {
         let mut ladder = Ladder::new(Rung::OneStep, 128, BUDGET);
-        let mut old = |ladder: &mut Ladder, age_ms| {
+        let old = |ladder: &mut Ladder, age_ms| {
             ladder.ready(Duration::from_millis(age_ms));
             ladder.record(micros(5000.0));
         };

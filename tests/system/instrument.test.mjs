@@ -10,7 +10,7 @@ let odori, browser, page, id;
 
 before(async () => {
   odori = await serve(["demo", "--no-open"]);
-  browser = await launch();
+  browser = await launch(["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]);
   page = await browser.newPage({ viewport: { width: 1280, height: 1000 } });
   await page.goto(odori.base);
   await page.waitForFunction(() => !document.querySelector("#play").disabled);
@@ -82,4 +82,23 @@ test("the metrics count the same frames and name no session", async () => {
   assert.ok(value("odori_sessions_capacity") >= 1);
   assert.ok(!text.includes(id.slice(0, 6)) && !text.includes("session="), "no session is named");
   assert.ok(text.trimEnd().endsWith("# EOF"));
+});
+
+test("sound in the room is danced to ahead by its picture's whole way", async () => {
+  const status = async () => {
+    const events = await fetch(`${odori.base}/api/sessions/${id}/events`);
+    const { value } = await events.body.getReader().read();
+    return JSON.parse(new TextDecoder().decode(value).replace(/^data: /, ""));
+  };
+  await page.click("#sources label:has-text('Microphone')");
+  await page.waitForFunction(() => document.querySelector("#play").textContent === "Stop" && !document.querySelector("#play").disabled);
+  let now;
+  for (let i = 0; i < 40; i++) {
+    await new Promise((r) => setTimeout(r, 500));
+    now = await status();
+    const way = now.total.p50_ms + now.network.round_trip_ms / 2 + (now.stages.find((s) => s.name === "display")?.p50_ms ?? 0);
+    if (now.seen.p50_ms > 0 && Math.abs(now.horizon_ms - Math.min(250, way)) < 0.3 * way) break;
+  }
+  const way = now.total.p50_ms + now.network.round_trip_ms / 2 + now.stages.find((s) => s.name === "display").p50_ms;
+  assert.ok(now.horizon_ms > 20 && Math.abs(now.horizon_ms - Math.min(250, way)) < 0.3 * way, `${now.horizon_ms} ms ahead, of a way of ${way} ms`);
 });
