@@ -118,6 +118,7 @@ pub struct Ladder {
     calm: u32,
     patience: u32,
     since_step_up: u32,
+    slowdown_at_step_up: f32,
     slowdown_at_failure: f32,
 }
 
@@ -137,6 +138,7 @@ impl Ladder {
             calm: 0,
             patience: 1,
             since_step_up: u32::MAX,
+            slowdown_at_step_up: 1.0,
             slowdown_at_failure: f32::INFINITY,
         }
     }
@@ -216,7 +218,11 @@ impl Ladder {
         (self.late, self.dear, self.window, self.calm) = (0, 0, 0, 0);
         if self.since_step_up < CALM_FRAMES {
             self.patience = (self.patience * 2).min(MOST_PATIENCE);
-            self.slowdown_at_failure = self.slowdown;
+            self.slowdown_at_failure = self.slowdown_at_step_up;
+            // So slow a machine does not carry this rung, whatever was measured of it: not until it is a fifth faster.
+            let too_dear = 1.25 * UP_SHARE * self.budget.frame.as_secs_f32() / self.slowdown_at_step_up.max(1e-3);
+            let cost = &mut self.costs[self.rung() as usize];
+            *cost = Some(cost.map_or(too_dear, |c| c.max(too_dear)));
         }
         let most = DOWN_SHARE * self.budget.frame.as_secs_f32();
         let below = &self.rungs[self.at + 1..];
@@ -239,6 +245,7 @@ impl Ladder {
                 self.at = j;
                 self.calm = 0;
                 self.since_step_up = 0;
+                self.slowdown_at_step_up = self.slowdown;
             }
             None => {
                 let above = self.rungs[self.at - 1];
@@ -325,6 +332,18 @@ mod tests {
         assert!(changes(&rungs) < 20, "{} changes in two minutes", changes(&rungs));
         let good = rungs.iter().filter(|&&r| r == Rung::OneStep).count();
         assert!(good > 3400, "{good} of 3600 frames at the rung that fits");
+    }
+
+    #[test]
+    fn a_rung_that_is_dearer_under_load_than_it_should_be_is_not_tried_again_until_the_load_is_less() {
+        let mut ladder = Ladder::new(Rung::FourSteps, 128, BUDGET);
+        let half = |r| if r == Rung::FourSteps { 20.0 } else { free(r) / 2.0 };
+        ladder.set_costs(&Rung::ALL.map(|r| Some(micros(half(r) * 1e3))));
+        // Twice as slow, and two steps hit worse than the others.
+        let rungs = run(&mut ladder, 600, |r| half(r) * if r == Rung::TwoSteps { 3.2 } else { 2.0 });
+        assert!(changes(&rungs) <= 6, "{} changes in 20 s", changes(&rungs));
+        run(&mut ladder, 150, half);
+        assert_eq!(ladder.rung(), Rung::FourSteps);
     }
 
     #[test]
