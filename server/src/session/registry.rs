@@ -69,8 +69,10 @@ impl Sessions {
             let most = self.max_live;
             return Err(format!("{} of {most} sessions are live, as many as this machine carries without falling behind; stop one, or raise --max-sessions", live.len()));
         }
-        // What was measured at the start does not know what else the machine does now.
-        let short = live.iter().filter_map(|s| s.stats.rung()).find(|r| self.best.is_some_and(|best| *r > best));
+        // What was measured at the start does not know what else the machine does now. A session that nobody watches makes
+        // no pictures, and says nothing about it.
+        let now = Instant::now();
+        let short = live.iter().filter(|s| s.stats.fps(now) > 0.0).filter_map(|s| s.stats.rung()).find(|r| self.best.is_some_and(|best| *r > best));
         match short {
             Some(rung) => Err(format!("the sessions that are live are short of time already (one is at {}); stop one, or end other work on this machine", rung.name())),
             None => Ok(()),
