@@ -1,29 +1,40 @@
 //! The ladder: how much work a frame may cost, so that there is always a frame.
 //!
-//! A small controller with hysteresis: it steps down as soon as frames come late, and back up only after a
-//! calm stretch in which the dearer rung would have fitted. It knows costs and a budget, nothing else.
+//! A small controller with hysteresis. It steps down as soon as frames come late, as far as it must; and up again after a
+//! calm stretch, as far as what is known of the dearer rungs says will fit. What a rung costs on a free machine, and how
+//! much slower everything runs now, are kept apart: so it knows what a rung that it is not on would cost. It knows costs
+//! and a budget, and no clock.
 
 use std::time::Duration;
 
 /// How a frame was made, dearest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rung {
+    /// Denoise steps at the working size that was asked for.
     FourSteps,
     TwoSteps,
     OneStep,
+    /// One step at a smaller working size.
+    OneStep192,
+    OneStep128,
     /// The warped reference alone.
     Puppet,
+    /// The dancer comes to rest, and is drawn at every third frame.
+    Idle,
 }
 
 impl Rung {
-    pub const ALL: [Rung; 4] = [Rung::FourSteps, Rung::TwoSteps, Rung::OneStep, Rung::Puppet];
+    pub const ALL: [Rung; 7] = [Rung::FourSteps, Rung::TwoSteps, Rung::OneStep, Rung::OneStep192, Rung::OneStep128, Rung::Puppet, Rung::Idle];
 
     pub fn name(self) -> &'static str {
         match self {
             Rung::FourSteps => "denoise-4",
             Rung::TwoSteps => "denoise-2",
             Rung::OneStep => "denoise-1",
+            Rung::OneStep192 => "denoise-1-192",
+            Rung::OneStep128 => "denoise-1-128",
             Rung::Puppet => "puppet",
+            Rung::Idle => "idle-pose",
         }
     }
 
@@ -31,153 +42,356 @@ impl Rung {
         match self {
             Rung::FourSteps => 4,
             Rung::TwoSteps => 2,
-            Rung::OneStep => 1,
-            Rung::Puppet => 0,
+            Rung::OneStep | Rung::OneStep192 | Rung::OneStep128 => 1,
+            Rung::Puppet | Rung::Idle => 0,
         }
     }
 
-    fn index(self) -> usize {
-        Self::ALL.iter().position(|&r| r == self).expect("every rung is listed")
+    /// Side of the denoiser's picture, where `asked` was asked for.
+    pub fn working_size(self, asked: usize) -> usize {
+        match self {
+            Rung::OneStep192 => 192,
+            Rung::OneStep128 => 128,
+            _ => asked,
+        }
+    }
+
+    /// The rungs from `best` down that differ where `working_size` was asked for.
+    pub fn from(best: Rung, working_size: usize) -> impl Iterator<Item = Rung> {
+        Self::ALL.into_iter().filter(move |r| {
+            *r >= best && (!matches!(r, Rung::OneStep192 | Rung::OneStep128) || r.working_size(working_size) < working_size)
+        })
     }
 }
 
-/// Frames that must fit before a dearer rung is tried.
-const CALM_FRAMES: u32 = 90;
-/// Of the budget: a frame dearer than this counts as late.
+/// What a frame may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Time to make one.
+    pub frame: Duration,
+    /// Age at which it must be ready, counted from its sound.
+    pub latency: Duration,
+}
+
+/// What a frame costs on each rung when nothing else runs, as far as it is known.
+pub type Costs = [Option<Duration>; Rung::ALL.len()];
+
+/// Frames that must fit before a dearer rung is tried: a second.
+const CALM_FRAMES: u32 = 30;
+/// Of the budget: what is dearer counts as late.
 const LATE_SHARE: f32 = 0.95;
 /// Late frames within [`LATE_WINDOW`] that make it step down.
 const LATE_FRAMES: u32 = 3;
 const LATE_WINDOW: u32 = 15;
+/// Of the budget: what a rung may be expected to cost, to step down to it and to step up to it.
+const DOWN_SHARE: f32 = 0.85;
+const UP_SHARE: f32 = 0.75;
+/// Of the budget: what this rung may cost when nothing is known of the one above.
+const BLIND_SHARE: f32 = 0.6;
+/// How quickly it sees that the machine became slower, and faster: three frames must do to see how far down to go.
+const SLOWER_SHARE: f32 = 0.5;
+const FASTER_SHARE: f32 = 0.2;
+/// A step up that failed is tried again later and later, up to this many calm stretches, until the machine is this much
+/// faster than when it failed.
+const MOST_PATIENCE: u32 = 16;
+const FASTER: f32 = 0.6;
+/// A frame's forgetting of a cost that forbids a rung: it may have been measured at a bad time. Half a minute and more.
+const FORGET: f32 = 0.9995;
 
 /// Chooses the rung of the next frame from the cost of those before it.
 #[derive(Clone, Debug)]
 pub struct Ladder {
-    best: Rung,
-    rung: Rung,
-    budget: Duration,
-    /// Running mean cost of a frame at each rung, when one was measured.
-    cost: [Option<f32>; 4],
+    /// Dearest first.
+    rungs: Vec<Rung>,
+    at: usize,
+    budget: Budget,
+    /// Seconds on a free machine.
+    costs: [Option<f32>; Rung::ALL.len()],
+    /// How many times longer everything takes now.
+    slowdown: f32,
+    /// Age of the newest frame that is ready.
+    age: Duration,
     late: u32,
+    /// Late frames of `late` that were dear themselves, not only old.
+    dear: u32,
     window: u32,
     calm: u32,
-    /// Grows each time a step up had to be taken back, so that it does not swing.
     patience: u32,
     since_step_up: u32,
+    slowdown_at_step_up: f32,
+    slowdown_at_failure: f32,
 }
 
 impl Ladder {
-    /// Starts at `best`, and never goes above it. `budget` is the time one frame may take.
-    pub fn new(best: Rung, budget: Duration) -> Self {
-        Ladder { best, rung: best, budget, cost: [None; 4], late: 0, window: 0, calm: 0, patience: 1, since_step_up: u32::MAX }
+    /// Starts at `best`, and never goes above it.
+    pub fn new(best: Rung, working_size: usize, budget: Budget) -> Self {
+        Ladder {
+            rungs: Rung::from(best, working_size).collect(),
+            at: 0,
+            budget,
+            costs: [None; Rung::ALL.len()],
+            slowdown: 1.0,
+            age: Duration::ZERO,
+            late: 0,
+            dear: 0,
+            window: 0,
+            calm: 0,
+            patience: 1,
+            since_step_up: u32::MAX,
+            slowdown_at_step_up: 1.0,
+            slowdown_at_failure: f32::INFINITY,
+        }
     }
 
     pub fn rung(&self) -> Rung {
-        self.rung
+        self.rungs[self.at]
     }
 
-    /// Another best rung, from the next frame on.
-    pub fn set_best(&mut self, best: Rung) {
-        self.best = best;
-        self.rung = best;
-        self.late = 0;
-        self.calm = 0;
+    pub fn set_budget(&mut self, budget: Budget) {
+        self.budget = budget;
+    }
+
+    /// What was measured of the rungs beforehand.
+    pub fn set_costs(&mut self, costs: &Costs) {
+        self.costs = costs.map(|c| c.map(|c| c.as_secs_f32()));
+    }
+
+    /// How old the newest frame was when it was ready, counted from its sound.
+    pub fn ready(&mut self, age: Duration) {
+        self.age = age;
+    }
+
+    /// A frame was not made, for want of time.
+    pub fn missed(&mut self) {
+        self.since_step_up = self.since_step_up.saturating_add(1);
+        self.count(true, true);
     }
 
     /// Tells what the last frame cost.
     pub fn record(&mut self, cost: Duration) {
-        let share = cost.as_secs_f32() / self.budget.as_secs_f32();
-        let mean = &mut self.cost[self.rung.index()];
-        *mean = Some(mean.map_or(share, |m| m + (share - m) * 0.1));
+        let cost_s = cost.as_secs_f32();
+        let rung = self.rung();
+        match &mut self.costs[rung as usize] {
+            Some(free) => {
+                let change = cost_s / free.max(1e-6) - self.slowdown;
+                self.slowdown += change * if change > 0.0 { SLOWER_SHARE } else { FASTER_SHARE };
+            }
+            unknown => *unknown = Some(cost_s / self.slowdown.max(1e-3)),
+        }
         self.since_step_up = self.since_step_up.saturating_add(1);
+        let dear = cost_s > LATE_SHARE * self.budget.frame.as_secs_f32();
+        let old = std::mem::take(&mut self.age) > self.budget.latency;
+        self.count(dear || old, dear);
+        let blind = cost_s < BLIND_SHARE * self.budget.frame.as_secs_f32();
+        if self.at > 0 && self.calm >= CALM_FRAMES * self.patience {
+            self.step_up(blind);
+        }
+    }
+
+    fn count(&mut self, late: bool, dear: bool) {
         self.window += 1;
-        if share > LATE_SHARE {
+        if late {
             self.late += 1;
+            self.dear += u32::from(dear);
             self.calm = 0;
         } else {
-            self.calm += 1;
+            // A resting dancer is drawn once in three frames.
+            self.calm += if self.rung() == Rung::Idle { IDLE_EVERY as u32 } else { 1 };
         }
         if self.late >= LATE_FRAMES {
             self.step_down();
         } else if self.window >= LATE_WINDOW {
-            self.late = 0;
-            self.window = 0;
+            (self.late, self.dear, self.window) = (0, 0, 0);
         }
-        if self.rung > self.best && self.calm >= CALM_FRAMES * self.patience && self.dearer_fits() {
-            self.rung = Rung::ALL[self.rung.index() - 1];
-            self.calm = 0;
-            self.since_step_up = 0;
+        if self.slowdown < FASTER * self.slowdown_at_failure {
+            self.patience = 1;
         }
+    }
+
+    /// What a frame would take on a rung now.
+    fn expected(&self, rung: Rung) -> Option<f32> {
+        self.costs[rung as usize].map(|c| c * self.slowdown)
     }
 
     fn step_down(&mut self) {
-        self.late = 0;
-        self.window = 0;
-        self.calm = 0;
-        if self.rung == Rung::Puppet {
-            return;
-        }
+        let only_old = self.dear == 0;
+        (self.late, self.dear, self.window, self.calm) = (0, 0, 0, 0);
         if self.since_step_up < CALM_FRAMES {
-            self.patience = (self.patience * 2).min(16);
-        } else {
-            self.patience = 1;
+            self.patience = (self.patience * 2).min(MOST_PATIENCE);
+            self.slowdown_at_failure = self.slowdown_at_step_up;
+            // So slow a machine does not carry this rung, whatever was measured of it: not until it is a fifth faster.
+            let too_dear = 1.25 * UP_SHARE * self.budget.frame.as_secs_f32() / self.slowdown_at_step_up.max(1e-3);
+            let cost = &mut self.costs[self.rung() as usize];
+            *cost = Some(cost.map_or(too_dear, |c| c.max(too_dear)));
         }
-        self.rung = Rung::ALL[self.rung.index() + 1];
+        let most = DOWN_SHARE * self.budget.frame.as_secs_f32();
+        let below = &self.rungs[self.at + 1..];
+        let steps = below.iter().position(|r| self.expected(*r).is_none_or(|c| c <= most)).unwrap_or(below.len().saturating_sub(1));
+        match below.get(steps) {
+            // Frames that are cheap and old all the same wait for something else than the picture: resting won't help.
+            None => {}
+            Some(Rung::Idle) if only_old => {}
+            Some(_) => self.at += steps + 1,
+        }
+        self.since_step_up = u32::MAX;
     }
 
-    /// What the rung above would cost: one more denoise step, judged from what was measured of both, or from
-    /// this rung alone. A mean from an overloaded stretch must not forbid it for ever, so it fades.
-    fn dearer_fits(&mut self) -> bool {
-        let here = self.cost[self.rung.index()].unwrap_or(0.0);
-        let above = &mut self.cost[self.rung.index() - 1];
-        let fits = above.is_none_or(|a| a < 0.85) && here < 0.7;
-        if !fits {
-            *above = above.map(|a| a * 0.98);
+    /// To the dearest rung that will fit; `blind` is whether one that nothing is known of may be tried.
+    fn step_up(&mut self, blind: bool) {
+        let most = UP_SHARE * self.budget.frame.as_secs_f32();
+        let fits = |j: usize| self.expected(self.rungs[j]).map_or(blind && j + 1 == self.at, |c| c <= most);
+        match (0..self.at).find(|j| fits(*j)) {
+            Some(j) => {
+                self.at = j;
+                self.calm = 0;
+                self.since_step_up = 0;
+                self.slowdown_at_step_up = self.slowdown;
+            }
+            None => {
+                let above = self.rungs[self.at - 1];
+                if let Some(cost) = &mut self.costs[above as usize] {
+                    *cost *= FORGET;
+                }
+            }
         }
-        fits
     }
 }
+
+/// Frames to a picture of a resting dancer.
+pub const IDLE_EVERY: u64 = 3;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const BUDGET: Duration = Duration::from_millis(30);
+    const BUDGET: Budget = Budget { frame: Duration::from_millis(30), latency: Duration::from_millis(50) };
 
-    fn run(ladder: &mut Ladder, frames: u32, cost_ms: impl Fn(Rung) -> u64) -> Vec<Rung> {
+    fn micros(us: f64) -> Duration {
+        Duration::from_secs_f64(us / 1e6)
+    }
+
+    /// What the rungs cost on a free machine, ms; the working size is 256.
+    fn free(rung: Rung) -> f64 {
+        match rung {
+            Rung::FourSteps => 40.0,
+            Rung::TwoSteps => 22.0,
+            Rung::OneStep => 13.0,
+            Rung::OneStep192 => 9.0,
+            Rung::OneStep128 => 6.5,
+            Rung::Puppet => 4.0,
+            Rung::Idle => 4.0,
+        }
+    }
+
+    fn run(ladder: &mut Ladder, frames: u32, cost_ms: impl Fn(Rung) -> f64) -> Vec<Rung> {
         (0..frames)
             .map(|_| {
                 let rung = ladder.rung();
-                ladder.record(Duration::from_millis(cost_ms(rung)));
+                ladder.record(micros(cost_ms(rung) * 1e3));
                 rung
             })
             .collect()
     }
 
+    fn changes(rungs: &[Rung]) -> usize {
+        rungs.windows(2).filter(|w| w[0] != w[1]).count()
+    }
+
     #[test]
-    fn steps_down_within_half_a_second_of_overload_and_comes_back() {
-        let mut ladder = Ladder::new(Rung::TwoSteps, BUDGET);
-        run(&mut ladder, 60, |_| 15);
-        assert_eq!(ladder.rung(), Rung::TwoSteps);
-        run(&mut ladder, 15, |_| 40);
-        assert_eq!(ladder.rung(), Rung::Puppet);
-        run(&mut ladder, 600, |_| 12);
+    fn under_load_it_goes_where_it_fits_within_half_a_second_and_comes_back_when_the_load_ends() {
+        for slowdown in [1.5, 2.0, 3.0, 5.0] {
+            let mut ladder = Ladder::new(Rung::TwoSteps, 256, BUDGET);
+            ladder.set_costs(&Rung::ALL.map(|r| Some(micros(free(r) * 1e3))));
+            run(&mut ladder, 60, free);
+            assert_eq!(ladder.rung(), Rung::TwoSteps);
+            let loaded = run(&mut ladder, 150, |r| slowdown * free(r));
+            let late: Vec<f64> = loaded.iter().map(|r| slowdown * free(*r)).filter(|ms| *ms > 30.0).collect();
+            assert!(late.iter().sum::<f64>() < 500.0, "{slowdown}: late frames of {late:?} ms");
+            assert!(changes(&loaded) <= 3, "{slowdown}: {loaded:?}");
+            let after = run(&mut ladder, 150, free);
+            assert_eq!(*after.last().unwrap(), Rung::TwoSteps, "{slowdown}: back within five seconds");
+            assert!(changes(&after) <= 3, "{slowdown}: {after:?}");
+        }
+    }
+
+    #[test]
+    fn without_known_costs_it_finds_its_way_rung_by_rung() {
+        let mut ladder = Ladder::new(Rung::TwoSteps, 256, BUDGET);
+        run(&mut ladder, 60, free);
+        run(&mut ladder, 60, |r| 3.0 * free(r));
+        assert!(3.0 * free(ladder.rung()) < 30.0 && ladder.rung() < Rung::Puppet, "{:?}", ladder.rung());
+        run(&mut ladder, 150, free);
         assert_eq!(ladder.rung(), Rung::TwoSteps);
     }
 
     #[test]
     fn does_not_swing_between_two_rungs() {
-        let mut ladder = Ladder::new(Rung::TwoSteps, BUDGET);
+        let mut ladder = Ladder::new(Rung::TwoSteps, 128, BUDGET);
         // Two steps never fit here, one always does.
-        let rungs = run(&mut ladder, 3600, |r| if r == Rung::TwoSteps { 32 } else { 18 });
-        let changes = rungs.windows(2).filter(|w| w[0] != w[1]).count();
-        assert!(changes < 20, "{changes} changes in two minutes");
+        let rungs = run(&mut ladder, 3600, |r| if r == Rung::TwoSteps { 32.0 } else { 18.0 });
+        assert!(changes(&rungs) < 20, "{} changes in two minutes", changes(&rungs));
         let good = rungs.iter().filter(|&&r| r == Rung::OneStep).count();
         assert!(good > 3400, "{good} of 3600 frames at the rung that fits");
     }
 
     #[test]
+    fn a_rung_that_is_dearer_under_load_than_it_should_be_is_not_tried_again_until_the_load_is_less() {
+        let mut ladder = Ladder::new(Rung::FourSteps, 128, BUDGET);
+        let half = |r| if r == Rung::FourSteps { 20.0 } else { free(r) / 2.0 };
+        ladder.set_costs(&Rung::ALL.map(|r| Some(micros(half(r) * 1e3))));
+        // Twice as slow, and two steps hit worse than the others.
+        let rungs = run(&mut ladder, 600, |r| half(r) * if r == Rung::TwoSteps { 3.2 } else { 2.0 });
+        assert!(changes(&rungs) <= 6, "{} changes in 20 s", changes(&rungs));
+        run(&mut ladder, 150, half);
+        assert_eq!(ladder.rung(), Rung::FourSteps);
+    }
+
+    #[test]
+    fn a_rung_whose_cost_was_measured_at_a_bad_time_is_tried_again() {
+        let mut ladder = Ladder::new(Rung::TwoSteps, 128, BUDGET);
+        run(&mut ladder, 3, |_| 300.0);
+        assert_ne!(ladder.rung(), Rung::TwoSteps);
+        run(&mut ladder, 30 * 180, |r| if r == Rung::TwoSteps { 20.0 } else { 10.0 });
+        assert_eq!(ladder.rung(), Rung::TwoSteps);
+    }
+
+    #[test]
+    fn frames_that_are_old_though_cheap_step_down_but_do_not_put_the_dancer_to_rest() {
+        let mut ladder = Ladder::new(Rung::OneStep, 128, BUDGET);
+        let old = |ladder: &mut Ladder, age_ms| {
+            ladder.ready(Duration::from_millis(age_ms));
+            ladder.record(micros(5000.0));
+        };
+        (0..3).for_each(|_| old(&mut ladder, 80));
+        assert_eq!(ladder.rung(), Rung::Puppet);
+        (0..300).for_each(|_| old(&mut ladder, 80));
+        assert_eq!(ladder.rung(), Rung::Puppet);
+        (0..300).for_each(|_| old(&mut ladder, 10));
+        assert_eq!(ladder.rung(), Rung::OneStep);
+    }
+
+    #[test]
+    fn frames_that_could_not_be_made_count_as_late() {
+        let mut ladder = Ladder::new(Rung::OneStep, 128, BUDGET);
+        (0..3).for_each(|_| ladder.missed());
+        assert_eq!(ladder.rung(), Rung::Puppet);
+        (0..3).for_each(|_| ladder.missed());
+        assert_eq!(ladder.rung(), Rung::Idle);
+        (0..30).for_each(|_| ladder.missed());
+        run(&mut ladder, 600, free);
+        assert_eq!(ladder.rung(), Rung::OneStep);
+    }
+
+    #[test]
     fn never_rises_above_the_best_rung_that_was_asked_for() {
-        let mut ladder = Ladder::new(Rung::OneStep, BUDGET);
-        assert!(run(&mut ladder, 900, |_| 1).iter().all(|&r| r == Rung::OneStep));
+        let mut ladder = Ladder::new(Rung::OneStep, 128, BUDGET);
+        assert!(run(&mut ladder, 900, |_| 1.0).iter().all(|&r| r == Rung::OneStep));
+        assert!(Rung::from(Rung::OneStep, 128).eq([Rung::OneStep, Rung::Puppet, Rung::Idle]));
+        assert!(Rung::from(Rung::TwoSteps, 192).eq([Rung::TwoSteps, Rung::OneStep, Rung::OneStep128, Rung::Puppet, Rung::Idle]));
+    }
+
+    #[test]
+    fn rungs_are_listed_in_the_order_of_their_numbers() {
+        assert!(Rung::ALL.iter().enumerate().all(|(i, r)| *r as usize == i));
     }
 }

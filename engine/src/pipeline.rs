@@ -19,9 +19,13 @@ use crate::avatar::{self, Avatar, PuppetFrame, Springs};
 use crate::beat::{BeatSource, BeatState, LEAST_CONFIDENCE, PredictedBeat};
 use crate::dance::group::{Group, MOST_DANCERS};
 use crate::dance::{self, Dancer, Direction, Mood, Pace, Staging};
+<<<<<<< HEAD
 use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, TOKEN_SLOTS, TOKEN_STEPS};
+=======
+use crate::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, Doubt, SIZES, TOKEN_SLOTS, TOKEN_STEPS};
+>>>>>>> main
 use crate::features::{Features, HOP_FLOATS, HOP_SAMPLES};
-use crate::ladder::{Ladder, Rung};
+use crate::ladder::{Budget, Costs, IDLE_EVERY, Ladder, Rung};
 use crate::motion::{MUSIC_DIM, Sampling, StepInput};
 use crate::pose::{Camera, Keypoint, Pose};
 use crate::render::{Background, DENOISED_CHANNELS, Drawer, Size};
@@ -34,8 +38,8 @@ pub const TICK_SAMPLES: u64 = 800;
 pub const FRAME_RATE: u32 = 30;
 /// Feature hops to a motion step.
 const HOPS_PER_STEP: usize = 4;
-/// Time a frame may take before the ladder calls it late: a frame's time less what encoding and sending need.
-const FRAME_BUDGET: Duration = Duration::from_millis(28);
+/// What a frame may take until another budget is set: a frame's time less what encoding and sending need, and two frames' age.
+const BUDGET: Budget = Budget { frame: Duration::from_millis(28), latency: Duration::from_millis(66) };
 
 /// The stages that are timed, in the order of the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +69,36 @@ impl Stage {
 
 /// What each stage cost for one frame, in the order of [`Stage::ALL`].
 pub type Timings = [Duration; Stage::ALL.len()];
+
+/// When each stage that ran for one frame last began, in the order of [`Stage::ALL`].
+pub type Beginnings = [Option<Instant>; Stage::ALL.len()];
+
+/// Times the stages of one frame.
+#[derive(Default)]
+struct Stopwatch {
+    costs: Timings,
+    began: Beginnings,
+}
+
+/// A stage under way.
+struct Running {
+    stage: Stage,
+    start: Instant,
+    _span: tracing::span::EnteredSpan,
+}
+
+impl Running {
+    fn start(stage: Stage) -> Self {
+        Running { stage, start: Instant::now(), _span: tracing::trace_span!("stage", name = stage.name()).entered() }
+    }
+}
+
+impl Stopwatch {
+    fn stop(&mut self, running: Running) {
+        self.costs[running.stage as usize] += running.start.elapsed();
+        self.began[running.stage as usize] = Some(running.start);
+    }
+}
 
 /// What a viewer can change while it runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -110,6 +144,7 @@ pub struct Frame<'a> {
     pub beat: BeatState,
     pub rung: Rung,
     pub timings: Timings,
+    pub began: Beginnings,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +196,20 @@ const SEED_STEP: u32 = 7919;
 struct Picture {
     avatar: Avatar,
     drawer: Drawer,
+    /// The working size that was asked for, then the smaller ones that the ladder may go down to.
+    works: Vec<Work>,
+    springs: Springs,
+    full: Size,
+    camera: Camera,
+    ladder: Option<Ladder>,
+    best: Rung,
+    /// Tick of the newest picture.
+    drawn: u64,
+}
+
+/// The denoiser at one working size, held ready: all sizes run on the same weights.
+struct Work {
+    size: usize,
     denoiser: Denoiser,
     denoised: DenoiseOutput,
     doubt: Doubt,
@@ -168,12 +217,23 @@ struct Picture {
     warp: Vec<f32>,
     validity: Vec<f32>,
     interleaved: Vec<f32>,
-    springs: Springs,
-    full: Size,
-    work: Size,
-    camera: Camera,
-    ladder: Option<Ladder>,
-    best: Rung,
+}
+
+impl Work {
+    fn new(backend: &Backend, weights: &Weights, size: usize, avatar: &Avatar) -> Result<Self, PipelineError> {
+        let mut denoiser = Denoiser::new(backend, weights, size)?;
+        denoiser.set_reference(&avatar.reference_square(size))?;
+        let pixels = size * size;
+        Ok(Work {
+            size,
+            denoiser,
+            denoised: DenoiseOutput { rgba: vec![0.0; pixels * 4], mask: vec![0.0; pixels] },
+            doubt: Doubt::default(),
+            warp: vec![0.0; pixels * 4],
+            validity: vec![0.0; pixels],
+            interleaved: vec![0.0; pixels * 5],
+        })
+    }
 }
 
 /// One dancer's whole path, owned by one thread.
@@ -208,7 +268,7 @@ pub struct Pipeline {
     heard: u64,
     /// Frames made or skipped so far.
     ticks: u64,
-    timings: Timings,
+    watch: Stopwatch,
 }
 
 impl Picture {
@@ -220,25 +280,33 @@ impl Picture {
         frame
     }
 
-    /// Puppet, then the denoiser as the ladder allows; gives the rung that was used.
+    fn rung(&self) -> Rung {
+        self.ladder.as_ref().map_or(self.best, Ladder::rung)
+    }
+
+    /// Puppet, denoiser as the rung has it, and both put together.
     fn draw(
         &mut self,
+        rung: Rung,
         frame: &PuppetFrame,
         tokens: &[[u16; TOKEN_SLOTS]],
         seed: u32,
         tick: u64,
-        [puppet_time, denoise_time, _]: [&mut Duration; 3],
-    ) -> Result<Rung, PipelineError> {
-        let rung = self.ladder.as_ref().map_or(self.best, Ladder::rung);
+        watch: &mut Stopwatch,
+    ) -> Result<&[u8], PipelineError> {
         let steps = rung.denoise_steps();
-        let start = Instant::now();
-        let work = self.drawer.draw_puppet(frame, self.full, self.work)?;
-        for ((pixel, rgba), validity) in work.chunks_exact(5).zip(self.warp.chunks_exact_mut(4)).zip(&mut self.validity) {
+        let wanted = rung.working_size(self.works[0].size);
+        let at = self.works.iter().position(|w| w.size == wanted).unwrap_or(0);
+        let Work { size, denoiser, denoised, doubt, warp, validity, interleaved } = &mut self.works[at];
+        let running = Running::start(Stage::Puppet);
+        let work = self.drawer.draw_puppet(frame, self.full, Size::square(*size))?;
+        for ((pixel, rgba), validity) in work.chunks_exact(5).zip(warp.chunks_exact_mut(4)).zip(validity.iter_mut()) {
             rgba.copy_from_slice(&pixel[..4]);
             *validity = pixel[4];
         }
-        *puppet_time += start.elapsed();
+        watch.stop(running);
         if steps > 0 {
+<<<<<<< HEAD
             let start = Instant::now();
             let size = Vec2::new(self.full.width as f32, self.full.height as f32);
             let keypoints = std::array::from_fn(|k| {
@@ -251,8 +319,31 @@ impl Picture {
             self.doubt.apply(&input, self.work.width, DOUBT_GAIN, &mut self.denoised);
             interleave(&self.denoised, &mut self.interleaved);
             *denoise_time += start.elapsed();
+=======
+            let running = Running::start(Stage::Denoise);
+            let full = Vec2::new(self.full.width as f32, self.full.height as f32);
+            let keypoints = frame.keypoints.map(|k| {
+                let p = k.position / full;
+                [p.x, p.y, k.confidence]
+            });
+            let input = DenoiseInput { warp, validity, keypoints: &keypoints, tokens };
+            denoiser.step(input, steps, seed, tick, denoised)?;
+            doubt.apply(&input, *size, DOUBT_GAIN, denoised);
+            let out = interleaved.chunks_exact_mut(5);
+            for ((pixel, rgba), mask) in out.zip(denoised.rgba.chunks_exact(4)).zip(&denoised.mask) {
+                pixel[..4].copy_from_slice(rgba);
+                pixel[4] = *mask;
+            }
+            watch.stop(running);
+>>>>>>> main
         }
-        Ok(rung)
+        let running = Running::start(Stage::Compose);
+        let rgba = self.drawer.compose((steps > 0).then_some(&interleaved[..]), &Background::Clear)?;
+        watch.stop(running);
+        if let Some(ladder) = &mut self.ladder {
+            ladder.record(watch.costs.iter().sum());
+        }
+        Ok(rgba)
     }
 }
 
@@ -277,7 +368,7 @@ pub struct PictureSetup {
     /// Side of the denoiser's working picture: 128, 192 or 256.
     pub working_size: usize,
     pub best: Rung,
-    /// Whether the ladder may step down; offline rendering always has the time.
+    /// Whether the ladder may step down, for which smaller working sizes are held ready; offline rendering always has the time.
     pub keep_budget: bool,
 }
 
@@ -320,7 +411,7 @@ impl Pipeline {
             tokens: Vec::with_capacity(TOKEN_STEPS + 1),
             heard: 0,
             ticks: 0,
-            timings: Timings::default(),
+            watch: Stopwatch::default(),
         })
     }
 
@@ -335,24 +426,26 @@ impl Pipeline {
         }
         let mut pipeline = Self::poses_only(backend, models, settings)?;
         drawer.set_avatar(&avatar);
-        let mut denoiser = Denoiser::new(backend, &models.denoiser, working_size)?;
-        denoiser.set_reference(&avatar.reference_square(working_size))?;
-        let pixels = working_size * working_size;
+        let below = SIZES.into_iter().rev().filter(|size| keep_budget && best.denoise_steps() > 0 && *size < working_size);
+        let sizes = std::iter::once(working_size).chain(below);
         pipeline.picture = Some(Picture {
+<<<<<<< HEAD
             denoised: DenoiseOutput::default(),
             doubt: Doubt::default(),
             warp: vec![0.0; pixels * 4],
             validity: vec![0.0; pixels],
             interleaved: Vec::new(),
+=======
+            works: sizes.map(|size| Work::new(backend, &models.denoiser, size, &avatar)).collect::<Result<_, _>>()?,
+>>>>>>> main
             springs: Springs::new(),
             full: Size::new(width as usize, height as usize),
-            work: Size::square(working_size),
             camera: Camera::full_body(width as f32, height as f32),
-            ladder: keep_budget.then(|| Ladder::new(best, FRAME_BUDGET)),
+            ladder: keep_budget.then(|| Ladder::new(best, working_size, BUDGET)),
             avatar,
             drawer,
-            denoiser,
             best,
+            drawn: 0,
         });
         Ok(pipeline)
     }
@@ -367,12 +460,12 @@ impl Pipeline {
             let (block, after) = rest.split_at(to_hop.min(rest.len()));
             self.heard += block.len() as u64;
             rest = after;
-            let start = Instant::now();
+            let running = Running::start(Stage::Features);
             let at = ((self.heard - block.len() as u64) % HOP_SAMPLES as u64) as usize;
             self.hop_sound[at..at + block.len()].copy_from_slice(block);
             self.features.push(block);
             let hop = self.features.next_hop().copied();
-            self.timings[Stage::Features as usize] += start.elapsed();
+            self.watch.stop(running);
             if let Some(hop) = hop {
                 let energy = self.hop_sound.iter().map(|s| s * s).sum::<f32>() / HOP_SAMPLES as f32;
                 self.silent_hops = if energy.sqrt() < SILENCE { self.silent_hops.saturating_add(1) } else { 0 };
@@ -384,13 +477,13 @@ impl Pipeline {
 
     /// One feature hop: the beat clock moves, and every fourth hop the dancer does.
     fn hear(&mut self, hop: &[f32; HOP_FLOATS]) {
-        let start = Instant::now();
+        let running = Running::start(Stage::Beat);
         self.beat_state = self.beat.step(hop, &self.hop_sound, self.heard);
         self.beats.extend(self.beat.take_predicted());
         if let Some(given) = &self.given_beat {
             self.beat_state = given.at(self.heard);
         }
-        self.timings[Stage::Beat as usize] += start.elapsed();
+        self.watch.stop(running);
         self.mood.hear(hop);
         self.music.copy_within(HOP_FLOATS.., 0);
         self.music[MUSIC_DIM - HOP_FLOATS..].copy_from_slice(hop);
@@ -408,7 +501,7 @@ impl Pipeline {
 
     /// One motion step: two poses of every dancer for the time at which they will be seen.
     fn dance(&mut self) {
-        let start = Instant::now();
+        let running = Running::start(Stage::Motion);
         let mut beat = self.beat_seen(self.heard);
         if beat.confidence >= LEAST_CONFIDENCE {
             beat.confidence = LEAST_BELIEF + (1.0 - LEAST_BELIEF) * beat.confidence;
@@ -431,7 +524,7 @@ impl Pipeline {
         }
         let tokens = self.dancers[0].tokens();
         self.tokens.push(std::array::from_fn(|slot| tokens.get(slot).map_or(0, |&t| t as u16)));
-        self.timings[Stage::Motion as usize] += start.elapsed();
+        self.watch.stop(running);
     }
 
     /// Whether the sound of a frame is complete and it was neither made nor skipped.
@@ -467,14 +560,15 @@ impl Pipeline {
     /// Every dancer's pose at the frame's own time. Steps and frames share the master clock, two frames to a step, so
     /// the frame due when a step has just run shows its first pose and the next frame its second.
     fn show(&mut self, tick: u64) {
-        let start = Instant::now();
+        let running = Running::start(Stage::Motion);
         let beat = self.beat_seen(tick * TICK_SAMPLES);
         let alone = self.dancers.len() == 1;
         let leader = self.dancers[0].danced(tick).clone();
         if !alone {
             self.group.step(&leader, self.bars, &beat);
         }
-        let silent = self.silent();
+        // On the lowest rung it comes to rest, as in silence.
+        let silent = self.silent() || self.rung() == Rung::Idle;
         for (n, dancer) in self.dancers.iter_mut().enumerate() {
             let (danced, place) = if alone { (leader.clone(), Vec3::ZERO) } else { (self.group.pose(n, dancer.danced(tick)), self.group.place(n)) };
             let staging = Staging { direction: self.settings.direction, beat, silent, place, keep_place: !alone };
@@ -482,7 +576,7 @@ impl Pipeline {
             let idle_tick = tick + 31 * n as u64;
             self.shown[n].clone_from(dancer.show(&danced, idle_tick, &self.idle, &staging));
         }
-        self.timings[Stage::Motion as usize] += start.elapsed();
+        self.watch.stop(running);
     }
 
     fn advance(&mut self, draw: bool) -> Result<Option<Frame<'_>>, PipelineError> {
@@ -491,30 +585,23 @@ impl Pipeline {
         }
         self.ticks += 1;
         let tick = self.ticks;
-        let mut rung = Rung::Puppet;
         self.show(tick);
+        let rung = self.rung();
         let pose = &self.shown[0];
         let camera = self.picture.as_ref().map_or(Camera::full_body(512.0, 512.0), |p| p.camera);
         let mut keypoints = pose.keypoints(&camera);
         let mut rgba = &[][..];
         let (mut width, mut height) = (0, 0);
-        let mut timings = std::mem::take(&mut self.timings);
+        let mut watch = std::mem::take(&mut self.watch);
         if let Some(picture) = &mut self.picture {
-            let [.., puppet, denoise, compose] = &mut timings;
-            let start = Instant::now();
+            let running = Running::start(Stage::Puppet);
             let frame = picture.pose(pose);
             keypoints = frame.keypoints;
-            *puppet += start.elapsed();
-            if draw {
-                rung = picture.draw(&frame, &self.tokens, self.settings.sampling.seed, tick, [puppet, denoise, compose])?;
-                if let Some(ladder) = &mut picture.ladder {
-                    ladder.record(timings.iter().sum());
-                }
+            watch.stop(running);
+            if draw && (rung != Rung::Idle || tick >= picture.drawn + IDLE_EVERY) {
+                picture.drawn = tick;
                 (width, height) = (picture.full.width as u32, picture.full.height as u32);
-                let start = Instant::now();
-                let steps = rung.denoise_steps();
-                rgba = picture.drawer.compose((steps > 0).then_some(&picture.interleaved[..]), &Background::Clear)?;
-                timings[Stage::Compose as usize] += start.elapsed();
+                rgba = picture.draw(rung, &frame, &self.tokens, self.settings.sampling.seed, tick, &mut watch)?;
             }
         }
         Ok(Some(Frame {
@@ -527,7 +614,8 @@ impl Pipeline {
             keypoints,
             beat: self.beat_state,
             rung,
-            timings,
+            timings: watch.costs,
+            began: watch.began,
         }))
     }
 
@@ -537,7 +625,9 @@ impl Pipeline {
     /// If its picture cannot be taken; the old one then stays.
     pub fn set_avatar(&mut self, avatar: Avatar) -> Result<(), PipelineError> {
         let Some(picture) = &mut self.picture else { return Ok(()) };
-        picture.denoiser.set_reference(&avatar.reference_square(picture.work.width))?;
+        for work in &mut picture.works {
+            work.denoiser.set_reference(&avatar.reference_square(work.size))?;
+        }
         picture.drawer.set_avatar(&avatar);
         picture.springs.reset();
         picture.avatar = avatar;
@@ -551,13 +641,53 @@ impl Pipeline {
         self.mood = Mood::default();
         self.dancers.iter_mut().for_each(Dancer::reset);
         if let Some(picture) = &mut self.picture {
-            picture.denoiser.reset();
+            picture.works.iter_mut().for_each(|w| w.denoiser.reset());
         }
     }
 
     /// The rung that new frames are made on.
     pub fn rung(&self) -> Rung {
-        self.picture.as_ref().map_or(Rung::Puppet, |p| p.ladder.as_ref().map_or(p.best, Ladder::rung))
+        self.picture.as_ref().map_or(Rung::Puppet, Picture::rung)
+    }
+
+    /// The ladder, if this pipeline keeps a budget: for telling it the budget, what rungs cost, and how frames fared after
+    /// they left here.
+    pub fn ladder(&mut self) -> Option<&mut Ladder> {
+        self.picture.as_mut()?.ladder.as_mut()
+    }
+
+    /// What a frame of `sound` costs on each rung that a picture of this best rung may be made on, on a free machine: the
+    /// lower quartile of `frames` frames each, after one to warm up, for what else runs only makes them dearer.
+    ///
+    /// # Errors
+    /// If drawing fails.
+    pub fn measure_rungs(&mut self, sound: &[f32], frames: usize) -> Result<Costs, PipelineError> {
+        let mut costs = Costs::default();
+        let Some(picture) = &self.picture else { return Ok(costs) };
+        let mut sound = sound.iter().copied().cycle();
+        let (best, ladder) = (picture.best, self.picture.as_mut().and_then(|p| p.ladder.take()));
+        for rung in Rung::from(best, self.picture.as_ref().map_or(0, |p| p.works[0].size)) {
+            if let Some(picture) = &mut self.picture {
+                picture.best = rung;
+            }
+            let mut times = Vec::with_capacity(frames);
+            // A rung is a frame in three where the dancer rests.
+            while times.len() <= frames {
+                let block: [f32; TICK_SAMPLES as usize] = std::array::from_fn(|_| sound.next().unwrap_or(0.0));
+                self.push_audio(&block);
+                if let Some(frame) = self.next_frame()?.filter(|f| !f.rgba.is_empty()) {
+                    times.push(frame.timings.iter().sum::<Duration>());
+                }
+            }
+            let measured = &mut times[1..];
+            measured.sort_unstable();
+            costs[rung as usize] = Some(measured[frames / 4]);
+        }
+        if let Some(picture) = &mut self.picture {
+            (picture.best, picture.ladder) = (best, ladder);
+        }
+        self.discontinuity();
+        Ok(costs)
     }
 
     pub fn motion_version(&self) -> &str {

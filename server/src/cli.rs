@@ -69,7 +69,7 @@ pub struct ServeArgs {
     /// Other web origins that may use this server, such as https://example.org; may be given more than once.
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub allow_origins: Vec<String>,
-    /// Sessions that may be live at once [default: half the cores, at least one].
+    /// Sessions that may be live at once [default: as many as are measured to fit, at least one].
     #[arg(long, value_name = "N")]
     pub max_sessions: Option<usize>,
     /// Viewers of one session.

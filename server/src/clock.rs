@@ -46,6 +46,13 @@ pub fn rtp_timestamp(samples: f64, rate_hz: u32, offset: u32) -> u32 {
     offset.wrapping_add(ticks.round() as u64 as u32)
 }
 
+/// The media position of an RTP timestamp: of all that it may stand for, the one nearest to `near`. `None` before the start.
+pub fn media_sample(timestamp: u32, rate_hz: u32, offset: u32, near: u64) -> Option<u64> {
+    let expected = rtp_timestamp(near as f64, rate_hz, offset);
+    let ahead = f64::from(timestamp.wrapping_sub(expected) as i32) * f64::from(SAMPLE_RATE) / f64::from(rate_hz);
+    near.checked_add_signed(ahead.round() as i64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +68,16 @@ mod tests {
             assert_eq!(audio, (sample * 2) as u32);
             assert_eq!(video, (sample * 15 / 4) as u32);
         }
+    }
+
+    #[test]
+    fn a_timestamp_tells_its_sample_however_often_it_has_wrapped() {
+        for sample in [0_u64, 801, 24_000 * 86_400 * 3 + 807] {
+            let timestamp = rtp_timestamp(sample as f64, 90_000, 4_000_000_000);
+            for near in [sample + 30_000, sample.saturating_sub(30_000)] {
+                assert_eq!(media_sample(timestamp, 90_000, 4_000_000_000, near), Some(sample));
+            }
+        }
+        assert_eq!(media_sample(0, 90_000, 90_000, 0), None);
     }
 }

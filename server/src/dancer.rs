@@ -1,20 +1,41 @@
 //! The engine's pipeline as a session's dancer: the one place where server and engine meet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use cpu_time::ProcessTime;
 use odori_engine::avatar::Avatar;
 use odori_engine::dance::Direction;
-use odori_engine::pipeline::{Pipeline, Settings, Stage};
+use odori_engine::ladder::Budget;
+use odori_engine::pipeline::{self, Pipeline, Settings};
 
 use crate::built_in;
 use crate::engine::Machine;
-use crate::live::{AvatarEntry, Beat, DanceSettings, Dancer, DancerRequest, Engine, LiveError, LiveFrame};
+use crate::live::{AvatarEntry, Beat, Calibration, DanceSettings, Dancer, DancerRequest, Engine, LiveError, LiveFrame};
+use crate::measure::{Span, Stage};
+use crate::media::picture::Ground;
+use crate::media::video::{VideoCodec, VideoEncoder};
 use crate::session::secret_id;
 
 /// Side of the live picture.
 pub const LIVE_SIZE: u32 = 512;
 
-struct PipelineDancer(Pipeline);
+struct PipelineDancer {
+    pipeline: Pipeline,
+    /// Of the newest frame.
+    spans: Vec<Span>,
+}
+
+fn stage(of: pipeline::Stage) -> Stage {
+    match of {
+        pipeline::Stage::Features => Stage::Features,
+        pipeline::Stage::Beat => Stage::Beat,
+        pipeline::Stage::Motion => Stage::Motion,
+        pipeline::Stage::Puppet => Stage::Puppet,
+        pipeline::Stage::Denoise => Stage::Denoise,
+        pipeline::Stage::Compose => Stage::Compose,
+    }
+}
 
 /// What the engine makes of a person's settings.
 pub fn settings(d: &DanceSettings) -> Settings {
@@ -30,29 +51,81 @@ fn words(e: impl std::fmt::Display) -> LiveError {
 
 impl Dancer for PipelineDancer {
     fn push_audio(&mut self, mono: &[f32]) -> usize {
-        self.0.push_audio(mono)
+        self.pipeline.push_audio(mono)
     }
 
     fn next_frame(&mut self, draw: bool) -> Result<Option<LiveFrame<'_>>, LiveError> {
-        let frame = if draw { self.0.next_frame() } else { self.0.skip_frame() }.map_err(words)?;
-        Ok(frame.map(|f| LiveFrame {
+        let frame = if draw { self.pipeline.next_frame() } else { self.pipeline.skip_frame() }.map_err(words)?;
+        let Some(f) = frame else { return Ok(None) };
+        self.spans.clear();
+        for (of, (began, cost)) in pipeline::Stage::ALL.into_iter().zip(f.began.into_iter().zip(f.timings)) {
+            self.spans.extend(began.map(|began| Span { stage: stage(of), began, cost }));
+        }
+        Ok(Some(LiveFrame {
             rgba: f.rgba,
             width: f.width,
             height: f.height,
             media_samples: f.media_samples,
             beat: Beat { bpm: f.beat.bpm, beat_phase: f.beat.beat_phase, bar_phase: f.beat.bar_phase, confidence: f.beat.confidence },
-            rung: f.rung.name(),
-            stages: Stage::ALL.iter().zip(f.timings).map(|(s, t)| (s.name(), t.as_secs_f32() * 1e3)).collect(),
+            rung: f.rung,
+            spans: &self.spans,
         }))
     }
 
     fn set(&mut self, d: &DanceSettings) {
-        self.0.settings = settings(d);
+        self.pipeline.settings = Settings { horizon: self.pipeline.settings.horizon, ..settings(d) };
+    }
+
+    fn set_horizon(&mut self, horizon: Duration) {
+        self.pipeline.settings.horizon = horizon;
+    }
+
+    fn set_budget(&mut self, budget: Budget) {
+        if let Some(ladder) = self.pipeline.ladder() {
+            ladder.set_budget(budget);
+        }
+    }
+
+    fn fared(&mut self, age: Option<Duration>) {
+        if let Some(ladder) = self.pipeline.ladder() {
+            match age {
+                Some(age) => ladder.ready(age),
+                None => ladder.missed(),
+            }
+        }
     }
 
     fn discontinuity(&mut self) {
-        self.0.discontinuity();
+        self.pipeline.discontinuity();
     }
+}
+
+/// Frames that each rung is measured by.
+const CALIBRATION_FRAMES: usize = 9;
+
+/// Measures a real session's frames: what each rung takes, and what a frame of the best one, encoded, takes of all cores.
+fn calibrate(machine: &Machine) -> anyhow::Result<Calibration> {
+    let avatar = built_in::avatar()?;
+    let mut pipeline = machine.pipeline(avatar, (LIVE_SIZE, LIVE_SIZE), Settings::default(), true)?;
+    // A beat to dance to: silence would be cheaper.
+    let sound: Vec<f32> = (0..12_000).map(|i| (i as f32 * 0.0157).sin() * (-(i as f32) / 1200.0).exp()).collect();
+    machine.set_costs(pipeline.measure_rungs(&sound, CALIBRATION_FRAMES)?);
+    let mut encoder = VideoEncoder::new(VideoCodec::H264, 2_000_000, pipeline::FRAME_RATE);
+    let (mut data, mut made) = (Vec::new(), 0);
+    let mut sound = sound.iter().copied().cycle();
+    let mut began = None;
+    while made <= CALIBRATION_FRAMES {
+        let block: [f32; pipeline::TICK_SAMPLES as usize] = std::array::from_fn(|_| sound.next().unwrap_or(0.0));
+        pipeline.push_audio(&block);
+        let Some(frame) = pipeline.next_frame()? else { continue };
+        data.clear();
+        encoder.encode(frame.rgba, frame.width, frame.height, Ground::Colour([0; 3]), false, &mut data)?;
+        // The first, with its keyframe, is not like the others.
+        began.get_or_insert_with(ProcessTime::now);
+        made += 1;
+    }
+    let spent = began.map_or(Duration::ZERO, |b| b.elapsed());
+    Ok(Calibration { best: machine.best(), frame_cpu: spent / CALIBRATION_FRAMES as u32 })
 }
 
 /// The engine as the server sees it.
@@ -61,13 +134,13 @@ impl Dancer for PipelineDancer {
 /// Names the avatar or song file that cannot be used.
 pub fn engine(machine: Arc<Machine>, avatars: &[std::path::PathBuf], songs: &[std::path::PathBuf]) -> anyhow::Result<Engine> {
     let styles = machine.styles().to_vec();
-    let reader = machine.clone();
+    let (reader, measured) = (machine.clone(), machine.clone());
     let make = move |request: &DancerRequest| -> Result<Box<dyn Dancer>, LiveError> {
         let avatar = Avatar::from_bytes(&request.avatar.file).map_err(words)?;
         let pipeline = machine
             .pipeline(avatar, (request.width, request.height), settings(&request.settings), true)
             .map_err(|e| LiveError(format!("{e:#}")))?;
-        Ok(Box::new(PipelineDancer(pipeline)))
+        Ok(Box::new(PipelineDancer { pipeline, spans: Vec::with_capacity(pipeline::Stage::ALL.len()) }))
     };
     let import = |name: &str, bytes: &[u8]| -> Result<AvatarEntry, LiveError> {
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
@@ -75,5 +148,7 @@ pub fn engine(machine: Arc<Machine>, avatars: &[std::path::PathBuf], songs: &[st
         let id = format!("{}-{}", built_in::id_of(stem), &secret_id()[..6]);
         built_in::entry(&id, stem, &avatar).map_err(|e| LiveError(format!("{name}: {e:#}")))
     };
-    Ok(Engine::new(built_in::avatars(avatars)?, built_in::songs(songs)?, styles, (LIVE_SIZE, LIVE_SIZE), Box::new(make), Box::new(import)).with_prompts(Box::new(move |text| reader.prompts.read(text))))
+    let engine = Engine::new(built_in::avatars(avatars)?, built_in::songs(songs)?, styles, (LIVE_SIZE, LIVE_SIZE), Box::new(make), Box::new(import));
+    let engine = engine.with_prompts(Box::new(move |text| reader.prompts.read(text)));
+    Ok(engine.with_calibration(Box::new(move || calibrate(&measured).map_err(|e| LiveError(format!("{e:#}"))))))
 }

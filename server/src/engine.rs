@@ -1,12 +1,19 @@
 //! The engine as this machine runs it: weights read once, the choice of what computes and what draws, and the
 //! pipelines made of them.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+<<<<<<< HEAD
 use odori_engine::avatar::{Avatar, FACING};
 use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS, Keypoint};
 use odori_engine::ladder::Rung;
+=======
+use odori_engine::avatar::Avatar;
+use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS};
+use odori_engine::ladder::{Costs, Rung};
+>>>>>>> main
 use odori_engine::pipeline::{Models, PictureSetup, Pipeline, Settings};
 use odori_engine::prompt::PromptEncoder;
 use odori_engine::render;
@@ -69,6 +76,8 @@ pub struct Machine {
     styles: Vec<String>,
     /// Understands texts.
     pub prompts: PromptEncoder,
+    /// What a live frame costs on each rung, once it was measured.
+    costs: OnceLock<Costs>,
 }
 
 /// The version in a weights file's metadata.
@@ -126,12 +135,23 @@ impl Machine {
             best: options.best,
             models,
             styles,
+            costs: OnceLock::new(),
         })
     }
 
     /// Names of the styles the motion model was trained on, in order.
     pub fn styles(&self) -> &[String] {
         &self.styles
+    }
+
+    /// The rung that frames are made on while there is time.
+    pub fn best(&self) -> Rung {
+        self.best
+    }
+
+    /// Pipelines made from now on know what their rungs cost. Once.
+    pub fn set_costs(&self, costs: Costs) {
+        let _ = self.costs.set(costs);
     }
 
     pub fn backend_name(&self) -> &'static str {
@@ -178,7 +198,11 @@ impl Machine {
             best: self.best,
             keep_budget,
         };
-        Ok(Pipeline::new(&self.backend, &self.models, settings, setup)?)
+        let mut pipeline = Pipeline::new(&self.backend, &self.models, settings, setup)?;
+        if let (Some(ladder), Some(costs)) = (pipeline.ladder(), self.costs.get()) {
+            ladder.set_costs(costs);
+        }
+        Ok(pipeline)
     }
 
     /// The denoiser alone, at a working size.

@@ -9,6 +9,7 @@ pub mod direction;
 pub mod engine;
 pub mod http;
 pub mod live;
+pub mod measure;
 pub mod media;
 pub mod rtc;
 pub mod session;

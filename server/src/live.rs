@@ -2,10 +2,14 @@
 //! dancers come from. The server sees nothing of the engine's picture path but this file.
 
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use odori_engine::dance::Pace;
+use odori_engine::ladder::{Budget, Rung};
 use odori_engine::prompt::Wish;
+
+use crate::measure::Span;
 
 /// What the engine could not do, in words for the person who asked.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +37,9 @@ pub struct LiveFrame<'a> {
     /// Samples at 24 kHz since this dancer began.
     pub media_samples: u64,
     pub beat: Beat,
-    pub rung: &'static str,
-    /// Stage name and its cost in milliseconds, in the order of the path.
-    pub stages: Vec<(&'static str, f32)>,
+    pub rung: Rung,
+    /// The engine's stages that ran for it, in the order of the path.
+    pub spans: &'a [Span],
 }
 
 /// What may change while a dancer dances.
@@ -72,6 +76,12 @@ pub trait Dancer: Send {
     /// If the dancer cannot go on; the session then ends.
     fn next_frame(&mut self, draw: bool) -> Result<Option<LiveFrame<'_>>, LiveError>;
     fn set(&mut self, settings: &DanceSettings);
+    /// How far ahead of the sound the dance is to be made.
+    fn set_horizon(&mut self, horizon: Duration);
+    /// What a frame may take from now on.
+    fn set_budget(&mut self, budget: Budget);
+    /// How old the newest frame was when it was encoded, counted from its sound; `None` if one was not made for want of time.
+    fn fared(&mut self, age: Option<Duration>);
     /// The sound jumped: another song, another source.
     fn discontinuity(&mut self);
 }
@@ -105,6 +115,16 @@ pub struct DancerRequest {
     pub height: u32,
 }
 
+/// What a session costs on this machine, measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Calibration {
+    /// The rung that sessions are made on while there is time.
+    pub best: Rung,
+    /// Processor time, of all threads, for one of its frames, encoded.
+    pub frame_cpu: Duration,
+}
+
+pub type Calibrate = dyn Fn() -> Result<Calibration, LiveError> + Send + Sync;
 pub type MakeDancer = dyn Fn(&DancerRequest) -> Result<Box<dyn Dancer>, LiveError> + Send + Sync;
 /// File name and bytes (an image or an `.odori` file) to an avatar with an unused id.
 pub type ImportAvatar = dyn Fn(&str, &[u8]) -> Result<AvatarEntry, LiveError> + Send + Sync;
@@ -122,6 +142,7 @@ pub struct Engine {
     make_dancer: Box<MakeDancer>,
     import_avatar: Box<ImportAvatar>,
     read_prompt: Option<Box<ReadPrompt<'static>>>,
+    calibrate: Option<Box<Calibrate>>,
 }
 
 /// Avatars kept for sessions to choose; more uploads than this are refused.
@@ -131,16 +152,31 @@ impl Engine {
     /// `avatars` must not be empty: the first is the default, as is the first song.
     pub fn new(avatars: Vec<AvatarEntry>, songs: Vec<SongEntry>, styles: Vec<String>, size: (u32, u32), make_dancer: Box<MakeDancer>, import_avatar: Box<ImportAvatar>) -> Self {
         let avatars = RwLock::new(avatars.into_iter().map(Arc::new).collect());
-        Self { styles, songs, width: size.0, height: size.1, avatars, make_dancer, import_avatar, read_prompt: None }
+        Self { styles, songs, width: size.0, height: size.1, avatars, make_dancer, import_avatar, read_prompt: None, calibrate: None }
     }
 
     /// With an understanding of words.
+    #[must_use]
     pub fn with_prompts(self, read: Box<ReadPrompt<'static>>) -> Self {
         Self { read_prompt: Some(read), ..self }
     }
 
     pub fn read_prompt(&self) -> Option<&ReadPrompt<'_>> {
         self.read_prompt.as_deref()
+    }
+
+    /// With a way to measure what a session costs.
+    #[must_use]
+    pub fn with_calibration(self, calibrate: Box<Calibrate>) -> Self {
+        Self { calibrate: Some(calibrate), ..self }
+    }
+
+    /// Measures what a session costs: takes about a second of the whole machine. `None` where there is no way to.
+    ///
+    /// # Errors
+    /// If a dancer cannot be made or dance.
+    pub fn calibrate(&self) -> Result<Option<Calibration>, LiveError> {
+        self.calibrate.as_ref().map(|calibrate| calibrate()).transpose()
     }
 
     pub fn avatars(&self) -> Vec<Arc<AvatarEntry>> {

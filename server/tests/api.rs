@@ -40,12 +40,13 @@ async fn a_session_is_made_changed_started_watched_and_removed() {
     assert_eq!(made["source"], json!({"kind": "song", "id": "sine", "loop": true}));
     assert_eq!(made["settings"]["energy"], 0.5);
     let client = reqwest::Client::new();
-    let patched: Value = client.patch(&url).json(&json!({"background": "#102030", "seed": 7, "style": 1})).send().await.unwrap().json().await.unwrap();
+    let patched: Value = client.patch(&url).json(&json!({"background": "#102030", "seed": 7, "style": 1, "fps": 15, "target_ms": 80})).send().await.unwrap().json().await.unwrap();
     assert_eq!(
         patched["settings"],
-        json!({"background": "#102030", "seed": 7, "style": 1, "energy": 0.5, "hands": 0.0, "head": 0.0, "footwork": 0.0, "facing": 0.0, "pace": "normal"})
+        json!({"background": "#102030", "seed": 7, "style": 1, "energy": 0.5, "hands": 0.0, "head": 0.0, "footwork": 0.0, "facing": 0.0, "pace": "normal", "fps": 15, "target_ms": 80})
     );
-    for bad in [json!({"energy": 2}), json!({"style": 9}), json!({"background": "red"}), json!({"nothing": 1}), json!({"avatar": "nobody"})] {
+    assert_eq!(patched["fps"], 15);
+    for bad in [json!({"energy": 2}), json!({"fps": 25}), json!({"target_ms": 5}), json!({"style": 9}), json!({"background": "red"}), json!({"nothing": 1}), json!({"avatar": "nobody"})] {
         let response = client.patch(&url).json(&bad).send().await.unwrap();
         assert!(response.status().is_client_error(), "{bad}");
         assert!(response.json::<Value>().await.unwrap()["error"].is_string());

@@ -306,8 +306,17 @@ async fn a_keyframe_comes_when_asked_for_and_a_viewer_leaves_without_a_trace() {
     let at = format!("{}{}", server.base, viewer.location);
     let trickled = client.patch(&at).header("content-type", "application/trickle-ice-sdpfrag").body(fragment).send().await.unwrap();
     assert_eq!(trickled.status(), 204);
+    let report = |body: Value| client.post(format!("{at}/report")).json(&body).send();
+    let timestamp = seen.lock().unwrap().video.last().unwrap().timestamp;
+    assert_eq!(report(json!({"frames": [{"rtp": timestamp, "shown_after_ms": 12.0}], "av_skew_ms": null})).await.unwrap().status(), 204);
+    for bad in [json!({}), json!({"frames": [{"rtp": -1, "shown_after_ms": 1}]}), json!({"frames": [{"rtp": 1, "shown_after_ms": 1e9}]})] {
+        let refused = report(bad).await.unwrap();
+        assert_eq!(refused.status(), 400);
+        assert!(refused.json::<Value>().await.unwrap()["error"].is_string());
+    }
     assert_eq!(client.delete(&at).send().await.unwrap().status(), 200);
     assert_eq!(client.delete(&at).send().await.unwrap().status(), 404);
+    assert_eq!(report(json!({"frames": []})).await.unwrap().status(), 404);
     let view: Value = client.get(&url).send().await.unwrap().json().await.unwrap();
     assert_eq!((view["viewers"].as_u64(), view["state"].as_str()), (Some(0), Some("live")));
 }

@@ -10,11 +10,12 @@ use tokio::net::TcpListener;
 
 use crate::cli::ServeArgs;
 use crate::http::{App, Guard, router};
-use crate::live::Engine;
+use crate::live::{Calibration, Engine};
 use crate::rtc::RtcNet;
 use crate::rtc::ports::PortPool;
 use crate::session::queue::SoundQueue;
 use crate::session::registry::Sessions;
+use crate::session::run::FPS;
 use crate::session::sound::LIVE_ROOM;
 use crate::session::{Shared, SourceChoice, secret_id};
 
@@ -65,10 +66,41 @@ pub async fn open(engine: Arc<Engine>, args: &ServeArgs) -> anyhow::Result<Serve
         max_bitrate_bps: args.max_bitrate * 1000,
         max_viewers: args.max_viewers,
         stdin,
+        meters: Arc::default(),
     };
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let sessions = Sessions::new(shared, args.max_sessions.unwrap_or(cores / 2).max(1));
+    let calibration = measure(&shared.engine).await;
+    let max_live = args.max_sessions.unwrap_or_else(|| capacity(calibration.as_ref())).max(1);
+    let sessions = Sessions::new(shared, max_live, calibration.map(|c| c.best));
     Ok(Server { listener, address, sessions, guard: Arc::new(guard) })
+}
+
+/// What a session costs here, if it can be measured.
+async fn measure(engine: &Arc<Engine>) -> Option<Calibration> {
+    let engine = engine.clone();
+    match tokio::task::spawn_blocking(move || engine.calibrate()).await {
+        Ok(Ok(calibration)) => calibration,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "what a session costs could not be measured");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(%error, "what a session costs could not be measured");
+            None
+        }
+    }
+}
+
+/// Of all cores' time: what sessions may take. The rest is for the network, sound, and frames that are dearer than others.
+const SESSIONS_SHARE: f64 = 0.6;
+
+/// Sessions that this machine carries; half its cores where a session could not be measured.
+fn capacity(calibration: Option<&Calibration>) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let Some(calibration) = calibration else { return cores / 2 };
+    let frame_s = calibration.frame_cpu.as_secs_f64();
+    let most = (cores as f64 * SESSIONS_SHARE / (frame_s * f64::from(FPS)).max(1e-6)) as usize;
+    tracing::info!(sessions = most, frame_cpu_ms = frame_s * 1e3, "what this machine carries");
+    most
 }
 
 impl Server {

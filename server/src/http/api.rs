@@ -1,5 +1,7 @@
 //! The REST part: sessions, sources, avatars, songs, health.
 
+use std::time::{Duration, Instant};
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::multipart::MultipartError;
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{App, Fault};
 use crate::live::AvatarEntry;
+use crate::measure::LONGEST;
 use crate::session::{Change, Session, SourceChoice};
 
 type Answer = Result<Response, Fault>;
@@ -46,6 +49,7 @@ fn describe(app: &App, session: &Session) -> Value {
         ("whep", format!("/whep/{id}")),
         ("whip", format!("/whip/{id}")),
         ("events", format!("/api/sessions/{id}/events")),
+        ("trace", format!("/api/sessions/{id}/trace")),
     ] {
         value[key] = path.into();
     }
@@ -115,6 +119,24 @@ async fn file(mut form: Multipart, limit: usize) -> Result<(String, Bytes), Faul
 }
 
 #[derive(Deserialize)]
+pub struct TraceQuery {
+    seconds: Option<f32>,
+}
+
+/// The last seconds, frame by frame, for a trace viewer.
+pub async fn trace(State(app): State<App>, Path(id): Path<String>, Query(query): Query<TraceQuery>) -> Answer {
+    let session = app.sessions.get(&id)?;
+    let seconds = query.seconds.unwrap_or(5.0);
+    let longest = LONGEST.as_secs_f32();
+    if !(0.1..=longest).contains(&seconds) {
+        return Err(Fault(StatusCode::BAD_REQUEST, format!("seconds must be from 0.1 to {longest}")));
+    }
+    let document = session.stats.trace.document(Instant::now(), Duration::from_secs_f32(seconds));
+    let headers = [(header::CONTENT_DISPOSITION, "attachment; filename=\"odori-trace.json\"")];
+    Ok((headers, Json(document)).into_response())
+}
+
+#[derive(Deserialize)]
 pub struct UploadQuery {
     #[serde(default, rename = "loop")]
     looped: bool,
@@ -128,7 +150,7 @@ pub async fn upload(State(app): State<App>, Path(id): Path<String>, Query(query)
     Ok(Json(describe(&app, &session)).into_response())
 }
 
-fn internal(error: impl std::fmt::Display) -> Fault {
+pub(super) fn internal(error: impl std::fmt::Display) -> Fault {
     Fault(StatusCode::INTERNAL_SERVER_ERROR, format!("an internal fault: {error}"))
 }
 
@@ -161,5 +183,5 @@ pub async fn songs(State(app): State<App>) -> Json<Value> {
 
 pub async fn health(State(app): State<App>) -> Json<Value> {
     let live = app.sessions.list().iter().filter(|s| s.is_live()).count();
-    Json(json!({ "ok": true, "version": env!("CARGO_PKG_VERSION"), "sessions": live, "max_sessions": app.sessions.max_live }))
+    Json(json!({ "ok": true, "version": env!("CARGO_PKG_VERSION"), "sessions": live, "max_sessions": app.sessions.max_live() }))
 }

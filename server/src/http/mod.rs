@@ -79,6 +79,7 @@ pub fn router(app: App) -> Router {
         .route("/api/sessions/{id}/start", post(api::start))
         .route("/api/sessions/{id}/stop", post(api::stop))
         .route("/api/sessions/{id}/events", get(events::events))
+        .route("/api/sessions/{id}/trace", get(api::trace))
         .route("/api/songs", get(api::songs))
         .route("/metrics", get(metrics::metrics))
         .layer(DefaultBodyLimit::max(JSON_BYTES))
@@ -96,6 +97,7 @@ pub fn router(app: App) -> Router {
             Router::new()
                 .route("/whep/{id}", post(signalling::watch).options(signalling::describe))
                 .route("/whep/{id}/{peer}", axum::routing::patch(signalling::trickle).delete(signalling::leave))
+                .route("/whep/{id}/{peer}/report", post(signalling::report))
                 .route("/whip/{id}", post(signalling::send).options(signalling::describe))
                 .route("/whip/{id}/{peer}", axum::routing::patch(signalling::trickle).delete(signalling::hang_up))
                 .layer(DefaultBodyLimit::max(SDP_BYTES)),

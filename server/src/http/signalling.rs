@@ -5,8 +5,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::api::JsonBody;
 use super::{App, Fault};
 use crate::media::video::VideoCodec;
+use crate::session::Report;
 
 type Answer = Result<Response, Fault>;
 
@@ -87,6 +89,11 @@ pub async fn trickle(State(app): State<App>, Path((id, peer)): Path<(String, Str
 
 pub async fn leave(State(app): State<App>, Path((id, peer)): Path<(String, String)>) -> Answer {
     if app.sessions.get(&id)?.leave(&peer).await { Ok(StatusCode::OK.into_response()) } else { Err(no_peer()) }
+}
+
+/// What the viewer's page says of the pictures it shows.
+pub async fn report(State(app): State<App>, Path((id, peer)): Path<(String, String)>, JsonBody(report): JsonBody<Report>) -> Answer {
+    if app.sessions.get(&id)?.report(&peer, &report)? { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(no_peer()) }
 }
 
 pub async fn hang_up(State(app): State<App>, Path((id, peer)): Path<(String, String)>) -> Answer {

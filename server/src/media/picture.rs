@@ -70,6 +70,22 @@ fn flatten(rgba: &[u8], colour: [u8; 3], out: &mut Vec<u8>) {
     }
 }
 
+/// A premultiplied picture at half its width and height, each pixel the mean of four; both sides must be even.
+pub fn halve(rgba: &[u8], width: u32, height: u32, out: &mut Vec<u8>) {
+    let pixels = rgba.as_chunks::<4>().0;
+    let (w, rows) = (width as usize, height as usize / 2);
+    out.resize(w / 2 * rows * 4, 0);
+    for (y, line) in out.as_chunks_mut::<4>().0.chunks_exact_mut(w / 2).enumerate() {
+        let (above, below) = (&pixels[2 * y * w..][..w], &pixels[(2 * y + 1) * w..][..w]);
+        for ((to, a), b) in line.iter_mut().zip(above.as_chunks::<2>().0).zip(below.as_chunks::<2>().0) {
+            for c in 0..4 {
+                let sum = u32::from(a[0][c]) + u32::from(a[1][c]) + u32::from(b[0][c]) + u32::from(b[1][c]);
+                to[c] = ((sum + 2) / 4) as u8;
+            }
+        }
+    }
+}
+
 impl Converter {
     /// `rgba`: premultiplied, `width * height * 4` bytes, both sides even. The result stays until the next call.
     ///
@@ -124,6 +140,15 @@ mod tests {
         assert_eq!((out.y[0], out.y[16 * 15], out.u[0], out.v[63]), (235, 16, 128, 128));
         let out = converter.convert(&rgba, 16, 16, Ground::Colour([255, 255, 255]), ColourMatrix::Bt601).unwrap();
         assert!(out.y.iter().all(|&y| y == 235));
+    }
+
+    #[test]
+    fn a_halved_picture_has_the_mean_of_every_four_pixels() {
+        let rgba: Vec<u8> = (0..8 * 4).flat_map(|i| if i % 8 < 2 && i < 16 { [200, 100, 0, 255] } else { [i as u8, 0, 0, 0] }).collect();
+        let mut out = Vec::new();
+        halve(&rgba, 8, 4, &mut out);
+        assert_eq!(out.len(), 4 * 2 * 4);
+        assert_eq!(out[..8], [200, 100, 0, 255, (2 + 3 + 10 + 11 + 2) / 4, 0, 0, 0]);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ::rtc::interceptor::{Attribute, AttributedPacket, BandwidthEstimator, EstimatorStats, Gcc, Interceptor, Packet, PacketReport, StreamInfo, TaggedPacket};
 use ::rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use ::rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use ::rtc::rtcp::receiver_report::ReceiverReport;
+use ::rtc::rtcp::reception_report::ReceptionReport;
 use ::rtc::rtcp::sender_report::SenderReport;
 use ::rtc::sansio::Protocol;
 use ::rtc::shared::TransportContext;
@@ -36,11 +38,58 @@ struct Counted {
     octets: u32,
 }
 
+/// What a receiver reported of the way to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PathReport {
+    /// Zero until it has answered a sender report.
+    pub round_trip: Duration,
+    pub jitter: Duration,
+    /// Share of packets lost since the report before, 0 to 1.
+    pub loss: f32,
+}
+
+/// The newest report of a receiver, for a reader outside the chain.
+#[derive(Debug, Default)]
+pub struct SharedPath {
+    round_trip_us: AtomicU32,
+    jitter_us: AtomicU32,
+    loss_bits: AtomicU32,
+    fresh: AtomicBool,
+}
+
+impl SharedPath {
+    fn put(&self, report: PathReport) {
+        self.round_trip_us.store(report.round_trip.as_micros() as u32, Ordering::Relaxed);
+        self.jitter_us.store(report.jitter.as_micros() as u32, Ordering::Relaxed);
+        self.loss_bits.store(report.loss.to_bits(), Ordering::Relaxed);
+        self.fresh.store(true, Ordering::Release);
+    }
+
+    /// The newest report, once.
+    pub fn take(&self) -> Option<PathReport> {
+        let micros = |of: &AtomicU32| Duration::from_micros(u64::from(of.load(Ordering::Relaxed)));
+        self.fresh.swap(false, Ordering::Acquire).then(|| PathReport {
+            round_trip: micros(&self.round_trip_us),
+            jitter: micros(&self.jitter_us),
+            loss: f32::from_bits(self.loss_bits.load(Ordering::Relaxed)),
+        })
+    }
+}
+
+/// RFC 3550, section 6.4.1: what is left of the time since our report when the peer's own delay is taken off. `now` is
+/// the middle 32 bits of NTP time. Zero if it answers no report, or one of another age.
+fn round_trip(now: u32, report: &ReceptionReport) -> Duration {
+    let passed = now.wrapping_sub(report.last_sender_report).wrapping_sub(report.delay);
+    // A minute; a clock that was set, or a peer that makes things up, gives more.
+    if report.last_sender_report == 0 || passed > 60 << 16 { Duration::ZERO } else { Duration::from_secs_f64(f64::from(passed) / 65536.0) }
+}
+
 /// Sends RTCP sender reports in which every stream of a session shows the same instant: wall clock and RTP time are
 /// both taken from the media clock at the moment of the report, however late a picture was made.
 pub struct ClockReports {
     clock: Arc<MediaClock>,
     streams: Vec<(ReportedStream, Counted)>,
+    path: Arc<SharedPath>,
     wall: Option<SystemInstant>,
     next: Option<Instant>,
     read: VecDeque<TaggedPacket>,
@@ -50,7 +99,26 @@ pub struct ClockReports {
 impl ClockReports {
     pub fn new(clock: Arc<MediaClock>, streams: Vec<ReportedStream>) -> Self {
         let streams = streams.into_iter().map(|s| (s, Counted::default())).collect();
-        Self { clock, streams, wall: None, next: None, read: VecDeque::new(), write: VecDeque::new() }
+        Self { clock, streams, path: Arc::default(), wall: None, next: None, read: VecDeque::new(), write: VecDeque::new() }
+    }
+}
+
+impl ClockReports {
+    /// What the receiver reports of its first stream.
+    pub fn path(&self) -> Arc<SharedPath> {
+        self.path.clone()
+    }
+
+    fn hear(&self, now: Instant, report: &ReceptionReport) {
+        let Some((first, _)) = self.streams.first() else { return };
+        if report.ssrc == first.ssrc {
+            let now = self.wall.map_or(0, |wall| (wall.ntp(now) >> 16) as u32);
+            self.path.put(PathReport {
+                round_trip: round_trip(now, report),
+                jitter: Duration::from_secs_f64(f64::from(report.jitter) / f64::from(first.rate_hz)),
+                loss: f32::from(report.fraction_lost) / 256.0,
+            });
+        }
     }
 }
 
@@ -62,6 +130,11 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for ClockReports {
     type Time = Instant;
 
     fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
+        if let Packet::Rtcp(reports) = &packet.message.packet {
+            for report in reports.iter().filter_map(|r| r.as_any().downcast_ref::<ReceiverReport>()).flat_map(|r| &r.reports) {
+                self.hear(packet.now, report);
+            }
+        }
         self.read.push_back(packet);
         Ok(())
     }
@@ -241,5 +314,30 @@ mod tests {
         assert_eq!(sent[0].ntp_time, sent[1].ntp_time);
         assert_eq!((sent[0].rtp_time - 5, sent[1].rtp_time - 9), (24_000, 45_000));
         assert_eq!(sent[0].octet_count, 3);
+    }
+
+    #[test]
+    fn a_receivers_report_tells_round_trip_jitter_and_loss_once() {
+        let start = Instant::now();
+        let mut reports = ClockReports::new(Arc::new(MediaClock::new(start)), vec![ReportedStream { ssrc: 2, rate_hz: 90_000, offset: 9 }]);
+        let path = reports.path();
+        reports.handle_write(rtp(start, 2)).unwrap();
+        let sent = start + Duration::from_millis(500);
+        reports.handle_timeout(sent).unwrap();
+        let wall = SystemInstant::now(sent);
+        let heard = |ssrc, last_sender_report| {
+            let report = ReceptionReport { ssrc, fraction_lost: 64, jitter: 900, last_sender_report, delay: 65536 / 4, ..Default::default() };
+            let packet = Packet::Rtcp(vec![Box::new(ReceiverReport { reports: vec![report], ..Default::default() })]);
+            TaggedPacket { now: sent + Duration::from_millis(290), transport: TransportContext::default(), message: AttributedPacket::new(packet) }
+        };
+        reports.handle_read(heard(77, 1)).unwrap();
+        assert_eq!(path.take(), None, "another stream");
+        reports.handle_read(heard(2, (wall.ntp(sent) >> 16) as u32)).unwrap();
+        let report = path.take().unwrap();
+        assert!(report.round_trip.abs_diff(Duration::from_millis(40)) < Duration::from_millis(2), "{report:?}");
+        assert_eq!((report.jitter, report.loss), (Duration::from_millis(10), 0.25));
+        assert_eq!(path.take(), None);
+        reports.handle_read(heard(2, 0)).unwrap();
+        assert_eq!(path.take().unwrap().round_trip, Duration::ZERO, "it has had no report of ours yet");
     }
 }

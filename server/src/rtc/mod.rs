@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+pub use interceptors::PathReport;
 pub use sender::{OpusPacket, SenderPeer};
 pub use viewer::{ViewerPeer, ViewerRequest};
 

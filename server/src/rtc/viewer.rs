@@ -22,16 +22,18 @@ use tokio::sync::{Mutex, mpsc};
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_local::{TrackLocal, TrackLocalEvent};
 
-use super::interceptors::{ClockReports, KeyframeRequests, ReportedStream, SharedEstimate};
+use super::interceptors::{ClockReports, KeyframeRequests, PathReport, ReportedStream, SharedEstimate, SharedPath};
 use super::offer::Offer;
 use super::peer::{self, Connection, opus_codec};
 use super::ports::Port;
 use super::{PeerEvent, RtcError, RtcNet};
-use crate::clock::{MediaClock, rtp_timestamp};
+use crate::clock::{MediaClock, media_sample, rtp_timestamp};
 use crate::media::video::VideoCodec;
 
 /// Payload bytes of a packet: fits every path with room for SRTP and extensions.
 const PAYLOAD_BYTES: usize = 1170;
+/// The estimate goes no lower: from less it would take minutes to find back.
+const MIN_ESTIMATE_BPS: u32 = 100_000;
 const VIDEO_RATE_HZ: u32 = 90_000;
 const AUDIO_RATE_HZ: u32 = 48_000;
 const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
@@ -67,6 +69,7 @@ pub struct ViewerPeer {
     video: Option<Stream>,
     audio: Option<Stream>,
     estimate_bps: Arc<AtomicU32>,
+    path: Arc<SharedPath>,
     _port: Port,
 }
 
@@ -136,14 +139,16 @@ impl ViewerPeer {
         };
         let video_stream = ReportedStream { ssrc: ids[0], rate_hz: VIDEO_RATE_HZ, offset: offsets[0] };
         let audio_stream = ReportedStream { ssrc: ids[1], rate_hz: AUDIO_RATE_HZ, offset: offsets[1] };
-        let (estimator, estimate_bps) = SharedEstimate::new(request.initial_bps, 150_000, request.max_bps);
+        let (estimator, estimate_bps) = SharedEstimate::new(request.initial_bps, MIN_ESTIMATE_BPS, request.max_bps);
+        let reports = ClockReports::new(clock.clone(), vec![video_stream, audio_stream]);
+        let path = reports.path();
         let registry = Registry::new()
             .with(Slot::CongestionControl, CongestionControlBuilder::new(estimator).build())
             .with(Slot::TwccSender, TwccSenderBuilder::new().build())
             .with(Slot::NackResponder, NackResponderBuilder::new().build())
             .with(Slot::NackGenerator, NackGeneratorBuilder::new().build())
             .with(Slot::ReceiverReport, ReceiverReportBuilder::new().build())
-            .with(Slot::SenderReport, ClockReports::new(clock.clone(), vec![video_stream, audio_stream]))
+            .with(Slot::SenderReport, reports)
             .with(Slot::from(60_000), KeyframeRequests::default());
 
         let mut built = peer::build(net, media, registry, offer.passive).await?;
@@ -183,7 +188,7 @@ impl ViewerPeer {
                 }
             }
         });
-        let peer = Self { connection: built.connection, codec, video: Some(video), audio, estimate_bps, _port: built.port };
+        let peer = Self { connection: built.connection, codec, video: Some(video), audio, estimate_bps, path, _port: built.port };
         Ok((peer, answer, built.events))
     }
 
@@ -194,6 +199,17 @@ impl ViewerPeer {
     /// What the network to this viewer is thought to carry, in bits a second.
     pub fn estimate_bps(&self) -> u32 {
         self.estimate_bps.load(Ordering::Relaxed)
+    }
+
+    /// What the peer last reported of the way to it, once.
+    pub fn path_report(&self) -> Option<PathReport> {
+        self.path.take()
+    }
+
+    /// The media time of a video frame that the viewer names by its RTP timestamp, near media time `near`.
+    pub fn sample_of(&self, rtp_timestamp: u32, near: u64) -> Option<u64> {
+        let stream = self.video.as_ref()?.stream;
+        media_sample(rtp_timestamp, stream.rate_hz, stream.offset, near)
     }
 
     /// Sends one encoded picture of media time `sample`.

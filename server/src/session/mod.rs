@@ -1,32 +1,39 @@
 //! A session: a source of sound, an avatar, settings and viewers. It starts and stops runs; one session's failure ends
 //! that session only.
 
+mod congestion;
+pub mod horizon;
+mod peers;
 pub mod queue;
 pub mod registry;
+mod report;
 pub mod run;
 pub mod sound;
 pub mod stats;
 pub mod viewers;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
-use tracing::{Instrument, Span, debug, info};
+use tracing::{Span, info};
 
+use self::horizon::Horizon;
+pub use self::report::Report;
 use self::queue::SoundQueue;
 use self::run::{FPS, Progress, Run, RunSetup, Wishes};
 use self::sound::{LIVE_ROOM, Source};
-use self::stats::{Drops, Percentiles, StageReport, Stats};
-use self::viewers::{Variant, Viewer, Viewers};
+use self::stats::{Drops, StageReport, Stats};
+use self::viewers::Viewers;
 use crate::clock::MediaClock;
 use crate::direction::{DanceChange, PromptView};
 use crate::live::{Beat, DanceSettings, Engine};
 use odori_engine::dance::Pace;
-use crate::media::opus::OpusDecoder;
-use crate::rtc::{OpusPacket, PeerEvent, RtcError, RtcNet, SenderPeer, ViewerPeer, ViewerRequest};
+use crate::measure::{Meters, Percentiles};
+use crate::rtc::{RtcError, RtcNet, SenderPeer, ViewerPeer};
 
 /// What a session refuses, and why.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +64,7 @@ pub struct Shared {
     pub max_viewers: usize,
     /// The sound on standard input, if the server reads it.
     pub stdin: Option<Arc<SoundQueue>>,
+    pub meters: Arc<Meters>,
 }
 
 /// The source as a person chose it.
@@ -88,6 +96,8 @@ pub struct Change {
     pub seed: Option<u32>,
     pub style: Option<u32>,
     pub energy: Option<f32>,
+    pub target_ms: Option<u32>,
+    pub fps: Option<u32>,
     pub hands: Option<f32>,
     pub head: Option<f32>,
     pub footwork: Option<f32>,
@@ -114,6 +124,8 @@ pub struct SettingsView {
     pub footwork: f32,
     pub facing: f32,
     pub pace: Pace,
+    pub target_ms: u32,
+    pub fps: u32,
 }
 
 /// A session as JSON, without what only HTTP knows.
@@ -150,6 +162,21 @@ pub struct Status {
     pub drops: Drops,
     pub viewers: usize,
     pub bitrate_kbps: u32,
+    /// Sound in to the screen, as viewers report it.
+    pub seen: Percentiles,
+    pub horizon_ms: f32,
+    /// How far the picture that is seen lies before the sound that is heard.
+    pub av_skew_ms: Option<f32>,
+    pub network: Network,
+}
+
+/// The worst of the ways to a session's viewers.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Network {
+    pub round_trip_ms: f32,
+    pub jitter_ms: f32,
+    /// Share of packets, 0 to 1.
+    pub loss: f32,
 }
 
 struct Inner {
@@ -170,8 +197,9 @@ pub struct Session {
     shared: Arc<Shared>,
     clock: Arc<MediaClock>,
     viewers: Arc<Viewers>,
-    stats: Arc<Mutex<Stats>>,
-    wishes: Arc<Mutex<Wishes>>,
+    pub stats: Arc<Stats>,
+    wishes: Arc<ArcSwap<Wishes>>,
+    horizon: Arc<Horizon>,
     /// Where live sound comes in, from WHIP.
     live: Arc<SoundQueue>,
     inner: Mutex<Inner>,
@@ -221,14 +249,17 @@ impl Session {
         let dance = DanceSettings::default();
         // The log names a session by its beginning: whoever reads it must not be able to join.
         let span = tracing::info_span!("session", id = &id[..6]);
+        let epoch = Instant::now();
+        let stats = Arc::new(Stats::new(shared.meters.clone(), epoch, stats::LATE));
         Ok(Arc::new(Self {
             id,
             pinned,
             shared,
-            clock: Arc::new(MediaClock::new(Instant::now())),
+            clock: Arc::new(MediaClock::new(epoch)),
             viewers: Arc::default(),
-            stats: Arc::default(),
-            wishes: Arc::new(Mutex::new(Wishes { avatar, dance, background: [0x1b, 0x18, 0x30], prompt: None })),
+            stats,
+            wishes: Arc::new(ArcSwap::from_pointee(Wishes { avatar, dance, background: [0x1b, 0x18, 0x30], prompt: None, target: stats::LATE, fps: FPS })),
+            horizon: Arc::default(),
             live,
             inner: Mutex::new(Inner { choice, source, run: None, touched: Instant::now(), peers: Vec::new(), sender: None, closed: false }),
             span,
@@ -259,7 +290,7 @@ impl Session {
     }
 
     pub fn view(&self) -> SessionView {
-        let wishes = self.wishes.lock().expect("no panic while held").clone();
+        let wishes = self.wishes.load();
         let [r, g, b] = wishes.background;
         SessionView {
             id: self.id.clone(),
@@ -276,12 +307,14 @@ impl Session {
                 footwork: wishes.dance.footwork,
                 facing: wishes.dance.facing,
                 pace: wishes.dance.pace,
+                target_ms: wishes.target.as_millis() as u32,
+                fps: wishes.fps,
             },
-            prompt: wishes.prompt,
+            prompt: wishes.prompt.clone(),
             styles: self.shared.engine.styles.clone(),
             width: self.shared.engine.width,
             height: self.shared.engine.height,
-            fps: FPS,
+            fps: wishes.fps,
             viewers: self.viewers.count(),
         }
     }
@@ -289,26 +322,31 @@ impl Session {
     pub fn status(&self) -> Status {
         let progress = self.progress();
         let fault = self.inner().run.as_ref().and_then(|r| r.fault());
-        let stats = self.stats.lock().expect("no panic while held");
+        let stats = &self.stats;
         let live = matches!(progress, Progress::Live);
+        let [round_trip_ms, jitter_ms, loss] = self.viewers.worst_path();
         Status {
             state: state_name(&progress),
             error: match &progress {
                 Progress::Failed(reason) => Some(reason.clone()),
                 _ => fault,
             },
-            level_db: if live { stats.level_db } else { -90.0 },
-            media_s: stats.media_samples as f64 / f64::from(crate::clock::SAMPLE_RATE),
-            beat: if live { stats.beat } else { Beat::default() },
+            level_db: if live { stats.level_db.get() } else { -90.0 },
+            media_s: stats.media_samples.load(Ordering::Relaxed) as f64 / f64::from(crate::clock::SAMPLE_RATE),
+            beat: if live { stats.beat() } else { Beat::default() },
             total: stats.total(),
             stages: stats.stages(),
-            rung: stats.rung,
+            rung: stats.rung().map_or("idle", odori_engine::ladder::Rung::name),
             fps: stats.fps(Instant::now()),
-            frames: stats.frames,
-            late_frames: stats.late_frames,
-            drops: stats.drops,
+            frames: stats.frames(),
+            late_frames: stats.late_frames(),
+            drops: stats.drops(),
             viewers: self.viewers.count(),
-            bitrate_kbps: stats.bitrate_bps / 1000,
+            bitrate_kbps: stats.bitrate_bps.load(Ordering::Relaxed) / 1000,
+            seen: stats.seen.percentiles(),
+            horizon_ms: self.horizon.get().as_secs_f32() * 1000.0,
+            av_skew_ms: self.viewers.skew_ms(),
+            network: Network { round_trip_ms, jitter_ms, loss },
         }
     }
 
@@ -318,8 +356,9 @@ impl Session {
     /// If a value is out of range or the avatar unknown.
     pub fn change(&self, change: &Change) -> Result<(), SessionError> {
         let invalid = |text: &str| SessionError::Invalid(text.to_owned());
-        let mut wishes = self.wishes.lock().expect("no panic while held");
-        let mut new = wishes.clone();
+        // Two changes at once are one after the other.
+        let _turn = self.inner();
+        let mut new = Wishes::clone(&self.wishes.load());
         if let Some(id) = &change.avatar {
             new.avatar = self.shared.engine.avatar(id).ok_or_else(|| SessionError::Unknown(format!("avatar: {id}")))?;
         }
@@ -330,7 +369,20 @@ impl Session {
         if let Some(prompt) = change.dance().apply(&mut new.dance, &engine.styles, engine.read_prompt()).map_err(SessionError::Invalid)? {
             new.prompt = Some(prompt);
         }
-        *wishes = new;
+        if let Some(target_ms) = change.target_ms {
+            if !(20..=500).contains(&target_ms) {
+                return Err(invalid("target_ms, from sound in to packet out, must be from 20 to 500"));
+            }
+            new.target = Duration::from_millis(u64::from(target_ms));
+        }
+        if let Some(fps) = change.fps {
+            if ![10, 15, 30].contains(&fps) {
+                return Err(invalid("fps must be 30, 15 or 10"));
+            }
+            new.fps = fps;
+        }
+        self.stats.set_target(new.target);
+        self.wishes.store(Arc::new(new));
         Ok(())
     }
 
@@ -363,6 +415,7 @@ impl Session {
         }
         inner.choice = choice;
         inner.source = source.clone();
+        self.horizon.forget();
         if let Some(run) = &inner.run {
             run.set_source(source);
         }
@@ -396,13 +449,14 @@ impl Session {
             match &inner.run {
                 Some(run) if matches!(*run.progress().borrow(), Progress::Starting | Progress::Live) => run.clone(),
                 _ => {
-                    *self.stats.lock().expect("no panic while held") = Stats::default();
+                    self.stats.restart();
                     let run = Run::start(RunSetup {
                         engine: self.shared.engine.clone(),
                         clock: self.clock.clone(),
                         viewers: self.viewers.clone(),
                         stats: self.stats.clone(),
                         wishes: self.wishes.clone(),
+                        horizon: self.horizon.clone(),
                         source: inner.source.clone(),
                         max_bitrate_bps: self.shared.max_bitrate_bps,
                         span: self.span.clone(),
@@ -432,173 +486,6 @@ impl Session {
         }
     }
 
-    /// Answers a WHEP offer; gives the viewer's id and the SDP answer.
-    ///
-    /// # Errors
-    /// If the offer cannot be answered or there are too many viewers.
-    pub async fn watch(self: &Arc<Self>, sdp: String, codec: Option<crate::media::video::VideoCodec>, packed: bool) -> Result<(String, String), SessionError> {
-        if self.viewers.count() >= self.shared.max_viewers {
-            return Err(SessionError::Full(format!("{} viewers watch this session already; raise --max-viewers or publish to an SFU", self.shared.max_viewers)));
-        }
-        let max_bps = self.shared.max_bitrate_bps;
-        let request = ViewerRequest { sdp, codec, initial_bps: max_bps * 3 / 4, max_bps: max_bps * 5 / 4 };
-        let (peer, answer, events) = ViewerPeer::answer(&self.shared.net, &self.clock, request).await?;
-        let peer = Arc::new(peer);
-        let id = secret_id();
-        let viewer = Arc::new(Viewer::new(id.clone(), Variant { codec: peer.codec(), packed }, peer.estimate_bps()));
-        {
-            let mut inner = self.inner();
-            if inner.closed {
-                let peer = peer.clone();
-                tokio::spawn(async move { peer.close().await });
-                return Err(SessionError::NoSession);
-            }
-            inner.touched = Instant::now();
-            inner.peers.push((id.clone(), peer.clone()));
-            self.viewers.add(viewer.clone());
-        }
-        self.serve(peer, viewer, events);
-        Ok((id, answer))
-    }
-
-    /// The three tasks of a viewer: its news, its pictures, its sound.
-    fn serve(self: &Arc<Self>, peer: Arc<ViewerPeer>, viewer: Arc<Viewer>, mut events: mpsc::Receiver<PeerEvent>) {
-        let session = self.clone();
-        let (news, watched) = (viewer.clone(), peer.clone());
-        let follow = async move {
-            while let Some(event) = events.recv().await {
-                match event {
-                    PeerEvent::Connected => {
-                        debug!(codec = news.variant.codec.name(), packed = news.variant.packed, "a viewer joined");
-                        news.connect();
-                    }
-                    PeerEvent::Interrupted => news.pause(),
-                    PeerEvent::KeyframeWanted => news.want_key(),
-                    PeerEvent::Closed => break,
-                }
-            }
-            drop(watched);
-            session.leave(&news.id).await;
-        };
-        tokio::spawn(follow.instrument(self.span.clone()));
-
-        let (pictures, sender) = (viewer.clone(), peer.clone());
-        let (stats, clock) = (self.stats.clone(), self.clock.clone());
-        let show = async move {
-            while let Some(picture) = pictures.video.next().await {
-                if let Err(error) = sender.send_video(&picture.data, picture.sample).await {
-                    debug!(%error, "a picture was not sent");
-                    continue;
-                }
-                let now = Instant::now();
-                pictures.estimate_bps.store(sender.estimate_bps(), std::sync::atomic::Ordering::Relaxed);
-                let mut stats = stats.lock().expect("no panic while held");
-                stats.stage("send", (now - picture.encoded_at).as_secs_f32() * 1000.0);
-                stats.sent(now, picture.sample, now.saturating_duration_since(clock.instant_of(picture.sample)));
-            }
-        };
-        tokio::spawn(show.instrument(self.span.clone()));
-        let play = async move {
-            while let Some(sound) = viewer.audio.next().await {
-                if let Err(error) = peer.send_audio(&sound.data, sound.sample).await {
-                    debug!(%error, "a sound packet was not sent");
-                }
-            }
-        };
-        tokio::spawn(play.instrument(self.span.clone()));
-    }
-
-    /// Ends a viewer; says whether there was one.
-    pub async fn leave(&self, id: &str) -> bool {
-        self.viewers.remove(id);
-        let peer = {
-            let mut inner = self.inner();
-            inner.touched = Instant::now();
-            inner.peers.iter().position(|(i, _)| i == id).map(|at| inner.peers.swap_remove(at).1)
-        };
-        match peer {
-            Some(peer) => {
-                peer.close().await;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Answers a WHIP offer; gives the sender's id and the SDP answer. The source becomes the sender.
-    ///
-    /// # Errors
-    /// If the offer cannot be answered or another sender is there.
-    pub async fn listen(self: &Arc<Self>, sdp: String) -> Result<(String, String), SessionError> {
-        let busy = || SessionError::Conflict("another sender is connected to this session; let it end first".into());
-        if self.inner().sender.is_some() {
-            return Err(busy());
-        }
-        let (peer, answer, mut events, packets) = SenderPeer::answer(&self.shared.net, sdp).await?;
-        let peer = Arc::new(peer);
-        let id = secret_id();
-        {
-            let mut inner = self.inner();
-            if inner.sender.is_some() || inner.closed {
-                tokio::spawn(async move { peer.close().await });
-                return Err(if inner.closed { SessionError::NoSession } else { busy() });
-            }
-            inner.sender = Some((id.clone(), peer));
-        }
-        self.choose(SourceChoice::Live {})?;
-        tokio::spawn(decode(packets, self.live.clone()).instrument(self.span.clone()));
-        let (session, sender) = (Arc::downgrade(self), id.clone());
-        tokio::spawn(async move {
-            while let Some(event) = events.recv().await {
-                if event == PeerEvent::Closed {
-                    break;
-                }
-            }
-            if let Some(session) = session.upgrade() {
-                session.hang_up(&sender).await;
-            }
-        });
-        Ok((id, answer))
-    }
-
-    /// Ends the sender; says whether it was this one.
-    pub async fn hang_up(&self, id: &str) -> bool {
-        let peer = {
-            let mut inner = self.inner();
-            inner.touched = Instant::now();
-            match &inner.sender {
-                Some((i, _)) if i == id => inner.sender.take(),
-                _ => None,
-            }
-        };
-        match peer {
-            Some((_, peer)) => {
-                peer.close().await;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Adds trickled candidates to a viewer or sender; `false` if there is none of that id.
-    ///
-    /// # Errors
-    /// If the peer is gone.
-    pub async fn trickle(&self, id: &str, fragment: &str) -> Result<bool, SessionError> {
-        let (viewer, sender) = {
-            let inner = self.inner();
-            let viewer = inner.peers.iter().find(|(i, _)| i == id).map(|(_, p)| p.clone());
-            let sender = inner.sender.as_ref().filter(|(i, _)| i == id).map(|(_, p)| p.clone());
-            (viewer, sender)
-        };
-        match (viewer, sender) {
-            (Some(peer), _) => peer.trickle(fragment).await?,
-            (_, Some(peer)) => peer.trickle(fragment).await?,
-            _ => return Ok(false),
-        };
-        Ok(true)
-    }
-
     /// Ends everything.
     pub async fn close(&self) {
         self.stop();
@@ -623,27 +510,6 @@ impl Session {
             return Duration::ZERO;
         }
         now.saturating_duration_since(inner.touched)
-    }
-}
-
-/// Turns a sender's packets into sound, until they end.
-async fn decode(mut packets: mpsc::Receiver<OpusPacket>, live: Arc<SoundQueue>) {
-    let mut decoder = match OpusDecoder::new() {
-        Ok(decoder) => decoder,
-        Err(error) => return tracing::error!(%error, "sound cannot be decoded"),
-    };
-    while let Some(packet) = packets.recv().await {
-        for _ in 0..packet.lost {
-            if let Ok(sound) = decoder.conceal() {
-                live.push(sound);
-            }
-        }
-        match decoder.decode(&packet.data) {
-            Ok(sound) => {
-                live.push(sound);
-            }
-            Err(error) => debug!(%error, "a sound packet was not Opus"),
-        }
     }
 }
 

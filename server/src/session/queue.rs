@@ -1,62 +1,60 @@
 //! The session's queues: each bounded, each with a stated rule for when it is full, each counting what it drops.
+//!
+//! Those on the way of a frame ([`Blocks`], [`Newest`], [`Lane`]) take no lock: rings of atomics, and a thread that has
+//! nothing to do parks. [`SoundQueue`] stands before that way, where the network and pipes bring sound in.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock};
+use std::task::Poll;
+use std::thread::Thread;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use crossbeam_queue::ArrayQueue;
+use futures_util::task::AtomicWaker;
 
 /// Encoded media to one viewer: when full, the oldest goes.
 #[derive(Debug)]
 pub struct Lane<T> {
-    items: Mutex<(VecDeque<T>, bool)>,
-    room: usize,
-    wake: Notify,
+    items: ArrayQueue<T>,
+    closed: AtomicBool,
+    reader: AtomicWaker,
 }
 
 impl<T> Lane<T> {
     pub fn new(room: usize) -> Self {
-        Self { items: Mutex::new((VecDeque::with_capacity(room), false)), room, wake: Notify::new() }
+        Self { items: ArrayQueue::new(room), closed: AtomicBool::new(false), reader: AtomicWaker::new() }
     }
 
     /// Adds an item; says how many older ones were dropped for it.
     pub fn push(&self, item: T) -> usize {
-        let mut items = self.items.lock().expect("no panic while held");
-        let dropped = (items.0.len() + 1).saturating_sub(self.room);
-        items.0.drain(..dropped);
-        items.0.push_back(item);
-        drop(items);
-        self.wake.notify_one();
+        let dropped = usize::from(self.items.force_push(item).is_some());
+        self.reader.wake();
         dropped
     }
 
     /// Forgets what waits; says how much it was.
     pub fn clear(&self) -> usize {
-        let mut items = self.items.lock().expect("no panic while held");
-        let waiting = items.0.len();
-        items.0.clear();
-        waiting
+        std::iter::from_fn(|| self.items.pop()).count()
     }
 
     pub fn close(&self) {
-        self.items.lock().expect("no panic while held").1 = true;
-        self.wake.notify_one();
+        self.closed.store(true, Ordering::Release);
+        self.reader.wake();
     }
 
     /// The next item, once there is one; `None` when closed. For one reader.
     pub async fn next(&self) -> Option<T> {
-        loop {
-            {
-                let mut items = self.items.lock().expect("no panic while held");
-                if items.1 {
-                    return None;
-                }
-                if let Some(item) = items.0.pop_front() {
-                    return Some(item);
-                }
+        poll_fn(|context| {
+            // Registered before looking, so that an item put in between is not slept over.
+            self.reader.register(context.waker());
+            if self.closed.load(Ordering::Acquire) {
+                return Poll::Ready(None);
             }
-            self.wake.notified().await;
-        }
+            self.items.pop().map_or(Poll::Pending, |item| Poll::Ready(Some(item)))
+        })
+        .await
     }
 }
 
@@ -72,8 +70,6 @@ pub struct SoundQueue {
 #[derive(Debug, Default)]
 struct Sound {
     samples: VecDeque<f32>,
-    /// Dropped since the reader last looked.
-    dropped: usize,
     closed: bool,
 }
 
@@ -88,7 +84,6 @@ impl SoundQueue {
         inner.samples.extend(samples);
         let over = inner.samples.len().saturating_sub(self.room);
         inner.samples.drain(..over);
-        inner.dropped += over;
         self.changed.notify_all();
         over
     }
@@ -107,14 +102,6 @@ impl SoundQueue {
         inner.samples.extend(samples);
         self.changed.notify_all();
         !inner.closed
-    }
-
-    /// Moves everything to the end of `out`, waiting up to `limit` for something. Gives how much was dropped before it.
-    pub fn take_all(&self, out: &mut Vec<f32>, limit: Duration) -> usize {
-        let inner = self.inner.lock().expect("no panic while held");
-        let (mut inner, _) = self.changed.wait_timeout_while(inner, limit, |i| i.samples.is_empty() && !i.closed).expect("no panic while held");
-        out.extend(inner.samples.drain(..));
-        std::mem::take(&mut inner.dropped)
     }
 
     /// Fills `out` if there is enough; says whether it did.
@@ -151,35 +138,129 @@ impl SoundQueue {
     }
 }
 
-/// A picture between two threads, one place: the newest replaces it.
+/// Samples of the longest block: 20 ms at 24 kHz.
+pub const BLOCK_ROOM: usize = 480;
+
+/// A block of the dancer's sound.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    samples: [f32; BLOCK_ROOM],
+    len: usize,
+}
+
+impl Block {
+    pub fn samples(&self) -> &[f32] {
+        &self.samples[..self.len]
+    }
+}
+
+/// The thread that reads a queue, so that a writer can wake it.
 #[derive(Debug, Default)]
+struct Reader(OnceLock<Thread>);
+
+impl Reader {
+    /// Waits until woken, or `limit`.
+    fn wait(&self, limit: Duration) {
+        self.0.get_or_init(std::thread::current);
+        std::thread::park_timeout(limit);
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.0.get() {
+            thread.unpark();
+        }
+    }
+}
+
+/// The longest a reader sleeps on: one that was not yet known when it should have been woken looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Sound to the dancer, in blocks; when full the oldest is dropped. For one reader.
+#[derive(Debug)]
+pub struct Blocks {
+    blocks: ArrayQueue<Block>,
+    reader: Reader,
+}
+
+impl Blocks {
+    /// Room for so many blocks.
+    pub fn new(room: usize) -> Self {
+        Self { blocks: ArrayQueue::new(room), reader: Reader::default() }
+    }
+
+    /// Adds samples; says how many of the oldest were dropped.
+    pub fn push(&self, samples: &[f32]) -> usize {
+        let mut dropped = 0;
+        for part in samples.chunks(BLOCK_ROOM) {
+            let mut block = Block { samples: [0.0; BLOCK_ROOM], len: part.len() };
+            block.samples[..part.len()].copy_from_slice(part);
+            dropped += self.blocks.force_push(block).map_or(0, |b| b.len);
+        }
+        self.reader.wake();
+        dropped
+    }
+
+    /// The oldest block; waits a moment for one.
+    pub fn take(&self) -> Option<Block> {
+        self.blocks.pop().or_else(|| {
+            self.reader.wait(LOOK_AGAIN);
+            self.blocks.pop()
+        })
+    }
+
+    /// Blocks that wait.
+    pub fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Wakes the reader, to look at what else has changed.
+    pub fn wake(&self) {
+        self.reader.wake();
+    }
+}
+
+/// A picture between two threads, one place: the newest replaces it. For one reader.
+#[derive(Debug)]
 pub struct Newest<T> {
-    inner: Mutex<(Option<T>, bool)>,
-    changed: Condvar,
+    place: ArrayQueue<T>,
+    closed: AtomicBool,
+    reader: Reader,
+}
+
+impl<T> Default for Newest<T> {
+    fn default() -> Self {
+        Self { place: ArrayQueue::new(1), closed: AtomicBool::new(false), reader: Reader::default() }
+    }
 }
 
 impl<T> Newest<T> {
-    pub fn new() -> Self {
-        Self { inner: Mutex::new((None, false)), changed: Condvar::new() }
-    }
-
     /// Puts the newest in; gives back the one it replaced, unseen.
     pub fn put(&self, item: T) -> Option<T> {
-        let old = self.inner.lock().expect("no panic while held").0.replace(item);
-        self.changed.notify_one();
+        let old = self.place.force_push(item);
+        self.reader.wake();
         old
     }
 
     /// Waits for one; `None` when closed.
     pub fn take(&self) -> Option<T> {
-        let inner = self.inner.lock().expect("no panic while held");
-        let mut inner = self.changed.wait_while(inner, |i| i.0.is_none() && !i.1).expect("no panic while held");
-        if inner.1 { None } else { inner.0.take() }
+        loop {
+            if self.closed.load(Ordering::Acquire) {
+                return None;
+            }
+            if let Some(item) = self.place.pop() {
+                return Some(item);
+            }
+            self.reader.wait(LOOK_AGAIN);
+        }
     }
 
     pub fn close(&self) {
-        self.inner.lock().expect("no panic while held").1 = true;
-        self.changed.notify_all();
+        self.closed.store(true, Ordering::Release);
+        self.reader.wake();
     }
 }
 
@@ -199,14 +280,48 @@ mod tests {
         assert_eq!(lane.next().await, None);
     }
 
+    #[tokio::test]
+    async fn a_lane_wakes_its_reader_from_another_thread() {
+        let lane = Arc::new(Lane::new(2));
+        let writer = std::thread::spawn({
+            let lane = lane.clone();
+            move || {
+                for n in 0..1000 {
+                    lane.push(n);
+                    std::thread::yield_now();
+                }
+                lane.push(-1);
+            }
+        });
+        let mut last = None;
+        while let Some(n) = lane.next().await {
+            if n == -1 {
+                break;
+            }
+            assert!(last < Some(n), "in order");
+            last = Some(n);
+        }
+        writer.join().unwrap();
+    }
+
     #[test]
-    fn a_full_sound_queue_drops_the_oldest_and_tells_both_sides() {
+    fn a_full_sound_queue_drops_the_oldest() {
         let queue = SoundQueue::new(4);
         assert_eq!((queue.push(&[1.0, 2.0, 3.0]), queue.push(&[4.0, 5.0])), (0, 1));
-        let mut out = Vec::new();
-        assert_eq!(queue.take_all(&mut out, Duration::ZERO), 1);
+        let mut out = [0.0; 4];
+        assert!(queue.take_exact(&mut out));
         assert_eq!(out, [2.0, 3.0, 4.0, 5.0]);
-        assert_eq!(queue.take_all(&mut out, Duration::ZERO), 0);
+    }
+
+    #[test]
+    fn blocks_keep_their_order_and_the_oldest_goes_first() {
+        let blocks = Blocks::new(2);
+        assert_eq!(blocks.push(&[1.0; 240]), 0);
+        // More than a block holds comes as two.
+        assert_eq!(blocks.push(&[2.0; 500]), 240);
+        assert_eq!(blocks.len(), 2);
+        assert_eq!((blocks.take().unwrap().samples().len(), blocks.take().unwrap().samples()), (480, &[2.0; 20][..]));
+        assert!(blocks.take().is_none());
     }
 
     #[test]
@@ -225,7 +340,7 @@ mod tests {
 
     #[test]
     fn the_newest_replaces_the_unseen() {
-        let cell = Newest::new();
+        let cell = Newest::default();
         assert_eq!(cell.put(1), None);
         assert_eq!(cell.put(2), Some(1));
         assert_eq!(cell.take(), Some(2));

@@ -1,34 +1,44 @@
 //! One run of a session, from start to stop: three threads (sound, dancer, encoder) and the queues between them.
 //!
-//! Sound never waits for pictures; the dancer takes the newest sound; the encoder takes the newest picture. Nothing
+//! Sound never waits for pictures; the dancer takes the newest sound; the encoder takes the newest picture. On the way
+//! of a frame, from its sound to the encoder, nothing is allocated and no lock is taken (`tests/realtime.rs`). Nothing
 //! here knows HTTP or WebRTC: viewers are lanes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use tracing::{Span, info, warn};
+use crossbeam_queue::ArrayQueue;
+use odori_engine::ladder::Budget;
+use tracing::{info, trace_span, warn};
 
-use super::queue::{Newest, SoundQueue};
+use super::congestion::Shaper;
+use super::horizon::Horizon;
+use super::queue::{Blocks, Newest};
 use super::sound::{self, BLOCK_MODEL, Feed, Next, Source};
 use super::stats::Stats;
-use super::viewers::{EncodedPicture, Variant, Viewers};
-use crate::clock::{MediaClock, SAMPLE_RATE};
+use super::viewers::{Demand, EncodedPicture, Variant, Viewers};
+use crate::clock::MediaClock;
 use crate::direction::PromptView;
 use crate::live::{AvatarEntry, DanceSettings, Dancer, DancerRequest, Engine};
-use crate::media::picture::Ground;
+use crate::measure::{Cause, Span, Stage, frame_id};
+use crate::media::picture::{Ground, halve};
 use crate::media::video::VideoEncoder;
 
 pub const FPS: u32 = 30;
-/// Sound that may wait for the dancer: 200 ms.
-const DANCER_ROOM: usize = SAMPLE_RATE as usize / 5;
+/// Blocks of sound that may wait for the dancer: 200 ms.
+const DANCER_ROOM: usize = 20;
 /// More sound than this waiting means that a frame's picture is skipped: two frames.
 const BEHIND: usize = 1600;
+/// Picture buffers under way: one being made, one waiting, one being encoded.
+const BUFFERS: usize = 3;
 /// Keyframe requests are answered at most this often.
 const KEY_EVERY: Duration = Duration::from_millis(250);
-pub const MIN_BITRATE_BPS: u32 = 200_000;
+/// What is sent however narrow a path is thought to be.
+pub const MIN_BITRATE_BPS: u32 = 80_000;
 
 /// How a run ended or stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,19 +58,37 @@ pub struct Wishes {
     pub dance: DanceSettings,
     pub prompt: Option<PromptView>,
     pub background: [u8; 3],
+    /// From sound in to packet out.
+    pub target: Duration,
+    /// Pictures a second: 30, 15 or 10.
+    pub fps: u32,
+}
+
+/// What encoding and sending take of a frame's time and age.
+const AFTER: Duration = Duration::from_millis(5);
+
+impl Wishes {
+    /// What a frame may take: its time on the encoder's heels, and no longer than the target leaves.
+    fn budget(&self) -> Budget {
+        let interval = Duration::from_secs(1) / self.fps;
+        Budget { frame: (interval - AFTER).min(self.target.saturating_sub(AFTER)), latency: self.target }
+    }
 }
 
 /// The dancer's sound, with its place on the media clock.
 #[derive(Debug)]
 pub struct DancerSound {
-    queue: SoundQueue,
+    queue: Blocks,
     /// Media time that passed without sound reaching the dancer.
     skipped: AtomicU64,
 }
 
 impl DancerSound {
+    /// Says how many older samples were dropped for it.
     pub fn push(&self, model: &[f32]) -> usize {
-        self.queue.push(model)
+        let dropped = self.queue.push(model);
+        self.skip(dropped as u64);
+        dropped
     }
 
     pub fn skip(&self, samples: u64) {
@@ -85,14 +113,18 @@ pub struct Run {
     /// The source jumped; the dancer should forget the old one.
     pub jumped: AtomicBool,
     pub max_bitrate_bps: u32,
-    stats: Arc<Mutex<Stats>>,
+    pub stats: Arc<Stats>,
     pictures: Newest<Picture>,
-    spare: Mutex<Vec<u8>>,
-    wishes: Arc<Mutex<Wishes>>,
-    new_source: Mutex<Option<Source>>,
+    /// Buffers that come back from the encoder.
+    spare: ArrayQueue<Vec<u8>>,
+    wishes: Arc<ArcSwap<Wishes>>,
+    horizon: Arc<Horizon>,
+    new_source: ArcSwapOption<Source>,
     stop: AtomicBool,
     progress: tokio::sync::watch::Sender<Progress>,
     fault: Mutex<Option<String>>,
+    /// Age in microseconds of the newest encoded picture, until the dancer has heard of it; 0 is none.
+    ready_us: AtomicU32,
 }
 
 /// What a run is made of.
@@ -100,33 +132,36 @@ pub struct RunSetup {
     pub engine: Arc<Engine>,
     pub clock: Arc<MediaClock>,
     pub viewers: Arc<Viewers>,
-    pub stats: Arc<Mutex<Stats>>,
-    pub wishes: Arc<Mutex<Wishes>>,
+    pub stats: Arc<Stats>,
+    pub wishes: Arc<ArcSwap<Wishes>>,
+    pub horizon: Arc<Horizon>,
     pub source: Source,
     pub max_bitrate_bps: u32,
-    pub span: Span,
+    pub span: tracing::Span,
 }
 
 impl Run {
     /// Starts the threads. The sound begins when the dancer is ready; [`Run::progress`] tells.
     pub fn start(setup: RunSetup) -> Arc<Self> {
-        let RunSetup { engine, clock, viewers, stats, wishes, source, max_bitrate_bps, span } = setup;
+        let RunSetup { engine, clock, viewers, stats, wishes, horizon, source, max_bitrate_bps, span } = setup;
         let (progress, _) = tokio::sync::watch::channel(Progress::Starting);
         let run = Self {
             clock,
             start_sample: 0,
             viewers,
-            sound: DancerSound { queue: SoundQueue::new(DANCER_ROOM), skipped: AtomicU64::new(0) },
+            sound: DancerSound { queue: Blocks::new(DANCER_ROOM), skipped: AtomicU64::new(0) },
             jumped: AtomicBool::new(false),
             max_bitrate_bps,
             stats,
-            pictures: Newest::new(),
-            spare: Mutex::default(),
+            pictures: Newest::default(),
+            spare: ArrayQueue::new(BUFFERS),
             wishes,
-            new_source: Mutex::default(),
+            horizon,
+            new_source: ArcSwapOption::empty(),
             stop: AtomicBool::new(false),
             progress,
             fault: Mutex::default(),
+            ready_us: AtomicU32::new(0),
         };
         let (ready_in, ready) = std::sync::mpsc::channel();
         std::thread::Builder::new().name("session".into()).spawn(move || span.in_scope(|| run.conduct(&engine, source, &ready_in))).expect("a thread can be started");
@@ -154,10 +189,14 @@ impl Run {
         self.sound.skip(late);
         self.progress.send_if_modified(|p| *p == Progress::Starting && { *p = Progress::Live; true });
         info!("live");
-        let span = Span::current();
+        let span = tracing::Span::current();
         std::thread::scope(|scope| {
-            let dance = scope.spawn(|| span.in_scope(|| self.ends_all(guarded("dancing", || self.dance(engine, dancer)))));
-            let encode = scope.spawn(|| span.in_scope(|| self.ends_all(guarded("encoding", || self.encode()))));
+            let named = |name: &str| std::thread::Builder::new().name(name.into());
+            let start = |e: std::io::Error| format!("a thread could not be started: {e}");
+            let dance = named("dancer").spawn_scoped(scope, || span.in_scope(|| self.ends_all(guarded("dancing", || self.dance(engine, dancer))))).map_err(start)?;
+            let encode = named("encoder").spawn_scoped(scope, || span.in_scope(|| self.ends_all(guarded("encoding", || self.encode()))));
+            // The dancer would go on alone.
+            let encode = encode.map_err(start).inspect_err(|_| self.shut())?;
             let sound = guarded("playing", || sound::run(&self, feed, self.start_sample + late));
             self.shut();
             let results = [dance.join(), encode.join()].map(|r| r.unwrap_or_else(|_| Err("a thread of the session ended".into())));
@@ -189,7 +228,7 @@ impl Run {
 
     fn shut(&self) {
         self.stop.store(true, Ordering::Release);
-        self.sound.queue.close();
+        self.sound.queue.wake();
         self.pictures.close();
     }
 
@@ -208,11 +247,11 @@ impl Run {
 
     /// Switches the sound over.
     pub fn set_source(&self, source: Source) {
-        *self.new_source.lock().expect("no panic while held") = Some(source);
+        self.new_source.store(Some(Arc::new(source)));
     }
 
-    pub fn take_new_source(&self) -> Option<Source> {
-        self.new_source.lock().expect("no panic while held").take()
+    pub fn take_new_source(&self) -> Option<Arc<Source>> {
+        self.new_source.swap(None)
     }
 
     /// Something the person should know, though the session goes on.
@@ -224,16 +263,8 @@ impl Run {
         self.fault.lock().expect("no panic while held").clone()
     }
 
-    pub fn stats(&self) -> MutexGuard<'_, Stats> {
-        self.stats.lock().expect("no panic while held")
-    }
-
-    fn wishes(&self) -> Wishes {
-        self.wishes.lock().expect("no panic while held").clone()
-    }
-
     fn new_dancer(&self, engine: &Engine) -> Result<(Box<dyn Dancer>, Wishes), String> {
-        let wishes = self.wishes();
+        let wishes = Wishes::clone(&self.wishes.load());
         let request = DancerRequest { avatar: wishes.avatar.clone(), settings: wishes.dance, width: engine.width, height: engine.height };
         Ok((engine.dancer(&request).map_err(|e| e.to_string())?, wishes))
     }
@@ -244,23 +275,22 @@ impl Run {
         // Media time of the dancer's own sample 0, and of the next sample it gets.
         let mut base = self.start_sample;
         let mut next = base;
-        let mut block = Vec::with_capacity(DANCER_ROOM);
+        let mut frames = 0;
+        dancer.set_budget(known.budget());
         while !self.stopped() {
-            block.clear();
-            let dropped = self.sound.queue.take_all(&mut block, Duration::from_millis(100)) as u64;
-            let skipped = dropped + self.sound.skipped.swap(0, Ordering::AcqRel);
+            let block = self.sound.queue.take();
+            let skipped = self.sound.skipped.swap(0, Ordering::AcqRel);
             base += skipped;
             next += skipped;
-            if block.is_empty() {
-                continue;
-            }
-            let wishes = self.wishes();
+            let Some(block) = block else { continue };
+            let wishes = self.wishes.load();
             if !Arc::ptr_eq(&wishes.avatar, &known.avatar) {
                 match self.new_dancer(engine) {
                     Ok((new, wishes)) => {
                         dancer = new;
                         base = next;
                         known = wishes;
+                        dancer.set_budget(known.budget());
                     }
                     Err(reason) => {
                         self.session_fault(&reason);
@@ -272,16 +302,27 @@ impl Run {
                 dancer.set(&wishes.dance);
                 known.dance = wishes.dance;
             }
+            if (wishes.target, wishes.fps) != (known.target, known.fps) {
+                (known.target, known.fps) = (wishes.target, wishes.fps);
+                dancer.set_budget(known.budget());
+            }
+            dancer.set_horizon(self.horizon.get());
+            if let age @ 1.. = self.ready_us.swap(0, Ordering::Relaxed) {
+                dancer.fared(Some(Duration::from_micros(u64::from(age))));
+            }
             if self.jumped.swap(false, Ordering::AcqRel) {
                 dancer.discontinuity();
             }
-            let mut rest = &block[..];
+            let mut rest = block.samples();
             while !rest.is_empty() && !self.stopped() {
                 let taken = dancer.push_audio(rest);
                 rest = &rest[taken..];
                 next += taken as u64;
-                let behind = rest.len() + self.sound.queue.len() > BEHIND;
-                let due = self.frame(dancer.as_mut(), base, behind)?;
+                let behind = rest.len() + self.sound.queue.len() * BLOCK_MODEL > BEHIND;
+                // Of the poses, which are always made, every second or third is drawn.
+                let wanted = frames % u64::from(FPS / known.fps) == 0 && self.viewers.any();
+                let due = self.frame(dancer.as_mut(), base, wanted, behind)?;
+                frames += u64::from(due);
                 if taken == 0 && !due {
                     return Err("the dancer took no sound".into());
                 }
@@ -291,73 +332,111 @@ impl Run {
     }
 
     /// Makes the frame that is due, if one is; says whether.
-    fn frame(&self, dancer: &mut dyn Dancer, base: u64, behind: bool) -> Result<bool, String> {
-        let draw = !behind && self.viewers.any();
+    fn frame(&self, dancer: &mut dyn Dancer, base: u64, wanted: bool, behind: bool) -> Result<bool, String> {
         let began = Instant::now();
-        let Some(frame) = dancer.next_frame(draw).map_err(|e| e.to_string())? else { return Ok(false) };
+        let Some(frame) = dancer.next_frame(wanted && !behind).map_err(|e| e.to_string())? else { return Ok(false) };
         let sample = base + frame.media_samples;
-        let heard = self.clock.instant_of(sample);
-        let mut stats = self.stats();
-        stats.beat = frame.beat;
-        stats.drops.pictures += u64::from(behind);
-        stats.stage("queue", began.saturating_duration_since(heard).as_secs_f32() * 1000.0);
-        if draw {
-            stats.rung = frame.rung;
-            for (name, ms) in &frame.stages {
-                stats.stage(name, *ms);
-            }
+        self.stats.set_beat(frame.beat);
+        if wanted && behind {
+            self.stats.give_up(Cause::PictureLate, 1);
+            dancer.fared(None);
+            return Ok(true);
         }
-        drop(stats);
         if frame.rgba.is_empty() {
             return Ok(true);
         }
-        let mut rgba = std::mem::take(&mut *self.spare.lock().expect("no panic while held"));
+        let id = frame_id(sample);
+        let _span = trace_span!("frame", id, rung = frame.rung.name()).entered();
+        self.stats.made(frame.rung);
+        self.stats.trace.begin(id, frame.rung);
+        let heard = self.clock.instant_of(sample);
+        let waited = Duration::from_secs_f32(self.stats.capture_ms.get().max(0.0) / 1000.0);
+        if let Some(came) = heard.checked_sub(waited) {
+            self.stats.trace.span(id, Span { stage: Stage::Capture, began: came, cost: waited });
+        }
+        self.stats.span(id, Span { stage: Stage::Queue, began: heard, cost: began.saturating_duration_since(heard) });
+        for span in frame.spans {
+            self.stats.span(id, *span);
+        }
+        let mut rgba = self.spare.pop().unwrap_or_default();
         rgba.clear();
         rgba.extend_from_slice(frame.rgba);
         if let Some(unseen) = self.pictures.put(Picture { rgba, width: frame.width, height: frame.height, sample }) {
-            *self.spare.lock().expect("no panic while held") = unseen.rgba;
-            self.stats().drops.pictures += 1;
+            self.recycle(unseen.rgba);
+            self.stats.give_up(Cause::PictureOvertaken, 1);
         }
         Ok(true)
     }
 
+    /// A buffer more than are needed is let go.
+    fn recycle(&self, buffer: Vec<u8>) {
+        let _ = self.spare.push(buffer);
+    }
+
     /// The encoder's thread: each picture once for every variant that is watched.
     fn encode(&self) -> Result<(), String> {
-        let mut encoders: [Option<VideoEncoder>; Variant::ALL.len()] = Default::default();
-        let mut last_key = [None::<Instant>; Variant::ALL.len()];
+        let mut variants = Variant::ALL.map(|variant| (variant, None));
+        let mut number = 0;
         while let Some(picture) = self.pictures.take() {
-            let background = self.wishes().background;
             let began = Instant::now();
+            let id = frame_id(picture.sample);
+            let _span = trace_span!("stage", name = "encode", frame = id).entered();
             let mut bitrate_bps = 0;
-            for (i, variant) in Variant::ALL.into_iter().enumerate() {
-                let Some(demand) = self.viewers.demand(variant) else {
-                    encoders[i] = None;
-                    last_key[i] = None;
-                    continue;
-                };
-                let target = (demand.estimate_bps / 10 * 9).clamp(MIN_BITRATE_BPS, self.max_bitrate_bps);
-                let encoder = encoders[i].get_or_insert_with(|| VideoEncoder::new(variant.codec, target, FPS));
-                encoder.set_bitrate(target);
-                bitrate_bps = bitrate_bps.max(target);
-                let key = demand.keyframe && last_key[i].is_none_or(|t| began - t > KEY_EVERY);
-                let ground = if variant.packed { Ground::Packed } else { Ground::Colour(background) };
-                let mut data = Vec::with_capacity(32 * 1024);
-                let key = encoder.encode(&picture.rgba, picture.width, picture.height, ground, key, &mut data).map_err(|e| e.to_string())?;
-                if key {
-                    last_key[i] = Some(began);
+            for (variant, stream) in &mut variants {
+                match self.viewers.demand(*variant) {
+                    Some(demand) => bitrate_bps = bitrate_bps.max(self.encode_one(*variant, stream.get_or_insert_default(), demand, &picture, number)?),
+                    None => *stream = None,
                 }
-                let encoded = EncodedPicture { data: Bytes::from(data), sample: picture.sample, key, encoded_at: Instant::now() };
-                let dropped = self.viewers.send_video(variant, &encoded);
-                self.stats().drops.video += dropped;
             }
-            let mut stats = self.stats();
-            stats.bitrate_bps = bitrate_bps;
-            stats.stage("encode", began.elapsed().as_secs_f32() * 1000.0);
-            drop(stats);
-            *self.spare.lock().expect("no panic while held") = picture.rgba;
+            number += 1;
+            self.stats.bitrate_bps.store(bitrate_bps, Ordering::Relaxed);
+            self.stats.span(id, Span { stage: Stage::Encode, began, cost: began.elapsed() });
+            let age = Instant::now().saturating_duration_since(self.clock.instant_of(picture.sample));
+            self.ready_us.store(age.as_micros().clamp(1, u128::from(u32::MAX)) as u32, Ordering::Relaxed);
+            self.recycle(picture.rgba);
         }
         Ok(())
     }
+
+    /// Encodes one variant as its slowest path can take it, and hands it to its viewers; gives its bitrate.
+    fn encode_one(&self, variant: Variant, stream: &mut Stream, demand: Demand, picture: &Picture, number: u64) -> Result<u32, String> {
+        let began = Instant::now();
+        let wishes = self.wishes.load();
+        let target = (demand.estimate_bps / 10 * 9).clamp(MIN_BITRATE_BPS, self.max_bitrate_bps);
+        let (mut rgba, mut width, mut height) = (&picture.rgba, picture.width, picture.height);
+        let rows = if variant.packed { 2.0 } else { 1.0 };
+        let shape = stream.shaper.step(began, target, f64::from(width) * f64::from(height) * rows * f64::from(wishes.fps));
+        if !number.is_multiple_of(shape.every) {
+            return Ok(target);
+        }
+        // Both codecs want even sides.
+        if shape.halve && width.is_multiple_of(4) && height.is_multiple_of(4) {
+            halve(rgba, width, height, &mut stream.half);
+            (rgba, width, height) = (&stream.half, width / 2, height / 2);
+        }
+        let encoder = stream.encoder.get_or_insert_with(|| VideoEncoder::new(variant.codec, target, wishes.fps));
+        encoder.set_bitrate(target);
+        let key = demand.keyframe && stream.last_key.is_none_or(|t| began - t > KEY_EVERY);
+        let ground = if variant.packed { Ground::Packed } else { Ground::Colour(wishes.background) };
+        let mut data = Vec::with_capacity(32 * 1024);
+        let key = encoder.encode(rgba, width, height, ground, key, &mut data).map_err(|e| e.to_string())?;
+        if key {
+            stream.last_key = Some(began);
+        }
+        self.stats.meters.encoded(variant.codec, data.len());
+        let encoded = EncodedPicture { data: Bytes::from(data), sample: picture.sample, key, encoded_at: Instant::now() };
+        self.stats.give_up(Cause::PictureViewer, self.viewers.send_video(variant, &encoded));
+        Ok(target)
+    }
+}
+
+/// What the encoder's thread keeps of a variant while it is watched.
+#[derive(Default)]
+struct Stream {
+    encoder: Option<VideoEncoder>,
+    shaper: Shaper,
+    half: Vec<u8>,
+    last_key: Option<Instant>,
 }
 
 /// Runs a thread's body so that a fault in it ends only this session.

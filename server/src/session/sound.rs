@@ -14,6 +14,7 @@ use super::queue::SoundQueue;
 use super::run::Run;
 use super::viewers::EncodedSound;
 use crate::clock::SAMPLE_RATE;
+use crate::measure::{Cause, Stage};
 use crate::media::opus::OpusEncoder;
 
 /// A block: 10 ms, as 48 kHz stereo and as 24 kHz mono.
@@ -237,20 +238,19 @@ pub fn run(run: &Run, mut feed: Feed, start_sample: u64) -> Result<Next, String>
             if run.viewers.any() {
                 let data = Bytes::from(opus.encode(&packet).map_err(|e| e.to_string())?);
                 let dropped = run.viewers.send_audio(&EncodedSound { data, sample: packet_at });
-                run.stats().drops.audio += dropped;
+                run.stats.give_up(Cause::SoundPacketViewer, dropped);
             }
             packet.clear();
         }
         // Fast up, slow down: how a meter moves.
         let block_db = level_db(&listen);
         level = if block_db > level { block_db } else { level + 0.15 * (block_db - level) };
-        let mut stats = run.stats();
-        stats.level_db = level;
-        stats.media_samples = position - start_sample;
-        stats.drops.sound_ms += dropped as u64 / 48 + overrun as u64 * 1000 / u64::from(SAMPLE_RATE);
-        stats.capture_ms = feed.capture_ms();
-        let capture_ms = stats.capture_ms;
-        stats.stage("capture", capture_ms);
+        run.stats.level_db.set(level);
+        run.stats.media_samples.store(position - start_sample, Ordering::Relaxed);
+        run.stats.drop_sound(dropped as u64 / 2, overrun as u64);
+        let capture_ms = feed.capture_ms();
+        run.stats.capture_ms.set(capture_ms);
+        run.stats.stage(Stage::Capture, Duration::from_secs_f32(capture_ms.max(0.0) / 1000.0));
     }
 }
 

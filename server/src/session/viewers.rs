@@ -1,13 +1,16 @@
 //! A session's viewers: who watches which variant, what waits for them, and what they ask for.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use super::queue::Lane;
+use crate::measure::{Gauge, Meters, Smooth};
 use crate::media::video::VideoCodec;
+use crate::rtc::PathReport;
 
 /// Encoded once for all who watch it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +59,15 @@ pub struct Viewer {
     connected: AtomicBool,
     /// It cannot decode anything but a keyframe.
     needs_key: AtomicBool,
+    /// What RTCP and its page report of the way to its screen.
+    pub round_trip_ms: Gauge,
+    pub jitter_ms: Gauge,
+    pub loss: Gauge,
+    pub shown_after_ms: Smooth,
+    pub skew_ms: Smooth,
+    made: Instant,
+    /// Milliseconds since it was made, plus one; 0 is never.
+    reported_ms: AtomicU32,
 }
 
 impl Viewer {
@@ -68,7 +80,38 @@ impl Viewer {
             estimate_bps: Arc::new(AtomicU32::new(estimate_bps)),
             connected: AtomicBool::new(false),
             needs_key: AtomicBool::new(true),
+            round_trip_ms: Gauge::default(),
+            jitter_ms: Gauge::default(),
+            loss: Gauge::default(),
+            shown_after_ms: Smooth::default(),
+            skew_ms: Smooth::default(),
+            made: Instant::now(),
+            reported_ms: AtomicU32::new(0),
         }
+    }
+
+    /// Its receiver report came.
+    pub fn heard_of_path(&self, path: &PathReport, meters: &Meters, now: Instant) {
+        self.jitter_ms.set(path.jitter.as_secs_f32() * 1000.0);
+        self.loss.set(path.loss);
+        meters.jitter.record_duration(path.jitter);
+        meters.loss.record((path.loss * 1e6) as i64);
+        if !path.round_trip.is_zero() {
+            self.round_trip_ms.set(path.round_trip.as_secs_f32() * 1000.0);
+            meters.round_trip.record_duration(path.round_trip);
+            self.reported(now);
+        }
+    }
+
+    /// Its page, or RTCP, said something.
+    pub fn reported(&self, now: Instant) {
+        self.reported_ms.store(now.saturating_duration_since(self.made).as_millis() as u32 + 1, Ordering::Relaxed);
+    }
+
+    /// How long ago it last did.
+    pub fn since_report(&self, now: Instant) -> Option<Duration> {
+        let at = self.reported_ms.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(now.saturating_duration_since(self.made).saturating_sub(Duration::from_millis(u64::from(at))))
     }
 
     /// From now on it is sent to, beginning with a keyframe.
@@ -99,10 +142,11 @@ impl Viewer {
     }
 }
 
-/// Everyone who watches one session.
+/// Everyone who watches one session. The list is replaced when someone comes or goes, so that reading it, which the
+/// session's threads do for every frame, takes no lock.
 #[derive(Debug, Default)]
 pub struct Viewers {
-    all: Mutex<Vec<Arc<Viewer>>>,
+    all: ArcSwap<Vec<Arc<Viewer>>>,
 }
 
 /// What a variant's encoder must know before it encodes.
@@ -114,24 +158,39 @@ pub struct Demand {
 }
 
 impl Viewers {
-    fn list(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Viewer>>> {
-        self.all.lock().expect("no panic while held")
+    pub(super) fn list(&self) -> arc_swap::Guard<Arc<Vec<Arc<Viewer>>>> {
+        self.all.load()
     }
 
     pub fn add(&self, viewer: Arc<Viewer>) {
-        self.list().push(viewer);
+        self.all.rcu(|all| all.iter().chain([&viewer]).cloned().collect::<Vec<_>>());
     }
 
     pub fn remove(&self, id: &str) -> Option<Arc<Viewer>> {
-        let mut list = self.list();
-        let at = list.iter().position(|v| v.id == id)?;
-        let viewer = list.swap_remove(at);
+        let before = self.all.rcu(|all| all.iter().filter(|v| v.id != id).cloned().collect::<Vec<_>>());
+        let viewer = before.iter().find(|v| v.id == id)?.clone();
         viewer.close();
         Some(viewer)
     }
 
+    pub fn get(&self, id: &str) -> Option<Arc<Viewer>> {
+        self.list().iter().find(|v| v.id == id).cloned()
+    }
+
     pub fn count(&self) -> usize {
         self.list().len()
+    }
+
+    /// The worst of the ways to the viewers: round trip and jitter in milliseconds, and the share lost.
+    pub fn worst_path(&self) -> [f32; 3] {
+        self.list().iter().fold([0.0; 3], |[r, j, l], v| [v.round_trip_ms.get().max(r), v.jitter_ms.get().max(j), v.loss.get().max(l)])
+    }
+
+    /// The median of what viewers measure of picture against sound, if any does.
+    pub fn skew_ms(&self) -> Option<f32> {
+        let mut known: Vec<f32> = self.list().iter().filter(|v| v.skew_ms.known()).map(|v| v.skew_ms.get()).collect();
+        known.sort_by(f32::total_cmp);
+        known.get(known.len().saturating_sub(1) / 2).copied()
     }
 
     /// Whether anyone is connected.
@@ -178,7 +237,7 @@ impl Viewers {
     }
 
     pub fn close_all(&self) {
-        for viewer in self.list().drain(..) {
+        for viewer in self.all.swap(Arc::default()).iter() {
             viewer.close();
         }
     }

@@ -4,12 +4,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser;
 use odori_server::cli::{Cli, Command, ServeArgs};
 use odori_server::commands::serve;
+use odori_engine::ladder::{Budget, Rung};
 use odori_server::live::{AvatarEntry, Beat, DanceSettings, Dancer, DancerRequest, Engine, LiveError, LiveFrame, SongEntry};
+use odori_server::measure::{Span, Stage};
 
 pub const SIZE: u32 = 128;
 const TICK: u64 = 800;
@@ -18,6 +21,7 @@ struct Pattern {
     heard: u64,
     ticks: u64,
     rgba: Vec<u8>,
+    spans: Vec<Span>,
     fail: Arc<AtomicBool>,
 }
 
@@ -38,6 +42,8 @@ impl Dancer for Pattern {
             panic!("the dancer fell");
         }
         self.rgba.clear();
+        self.spans.clear();
+        let began = Instant::now();
         if draw {
             let angle = self.ticks as f32 * 0.1;
             let (cx, cy) = (64.0 + 35.0 * angle.cos(), 64.0 + 35.0 * angle.sin());
@@ -48,6 +54,7 @@ impl Dancer for Pattern {
                 }
             }
         }
+        self.spans.push(Span { stage: Stage::Puppet, began, cost: began.elapsed() });
         let beat = Beat { bpm: 120.0, beat_phase: (self.ticks % 15) as f32 / 15.0, bar_phase: (self.ticks % 60) as f32 / 60.0, confidence: 0.9 };
         Ok(Some(LiveFrame {
             rgba: &self.rgba,
@@ -55,12 +62,15 @@ impl Dancer for Pattern {
             height: if draw { SIZE } else { 0 },
             media_samples: self.ticks * TICK,
             beat,
-            rung: "pattern",
-            stages: vec![("features", 0.1), ("motion", 0.2)],
+            rung: Rung::OneStep,
+            spans: &self.spans,
         }))
     }
 
     fn set(&mut self, _settings: &DanceSettings) {}
+    fn set_horizon(&mut self, _horizon: Duration) {}
+    fn set_budget(&mut self, _budget: Budget) {}
+    fn fared(&mut self, _age: Option<Duration>) {}
     fn discontinuity(&mut self) {}
 }
 
@@ -91,7 +101,7 @@ pub fn engine() -> (Arc<Engine>, Arc<AtomicBool>) {
     let fail = Arc::new(AtomicBool::new(false));
     let switch = fail.clone();
     let make = move |_: &DancerRequest| -> Result<Box<dyn Dancer>, LiveError> {
-        Ok(Box::new(Pattern { heard: 0, ticks: 0, rgba: Vec::new(), fail: switch.clone() }))
+        Ok(Box::new(Pattern { heard: 0, ticks: 0, rgba: Vec::new(), spans: Vec::new(), fail: switch.clone() }))
     };
     let import = |name: &str, bytes: &[u8]| {
         if bytes.starts_with(b"\x89PNG") {

@@ -48,7 +48,14 @@ export interface Status {
   rung: string;
   fps: number;
   late_frames: number;
+  drops: { sound_ms: number; pictures: number; video: number; audio: number };
   viewers: number;
+  bitrate_kbps: number;
+  /** Sound in to the screen. */
+  seen: Percentiles;
+  horizon_ms: number;
+  av_skew_ms: number | null;
+  network: { round_trip_ms: number; jitter_ms: number; loss: number };
 }
 
 export interface Avatar {
@@ -141,6 +148,11 @@ export class Api {
   leave(id: string): void {
     const headers: Record<string, string> = this.token ? { authorization: `Bearer ${this.token}` } : {};
     void fetch(`/api/sessions/${id}/stop`, { method: "POST", headers, keepalive: true }).catch(() => {});
+  }
+
+  /** The last seconds for a trace viewer, as a file. */
+  trace(id: string): string {
+    return this.withToken(`/api/sessions/${id}/trace?seconds=5`);
   }
 
   whep(id: string): string {

@@ -37,6 +37,8 @@ async function gathered(pc: RTCPeerConnection): Promise<void> {
 
 export interface Peer {
   pc: RTCPeerConnection;
+  /** The resource that the server made for it. */
+  location: string;
   close(): Promise<void>;
 }
 
@@ -50,16 +52,20 @@ async function negotiate(pc: RTCPeerConnection, url: string, token: string | nul
     pc.close();
     throw new PeerError(await explain(response), response.status);
   }
-  const location = response.headers.get("location");
+  const made = response.headers.get("location");
+  if (!made) {
+    pc.close();
+    throw new PeerError("the server named no resource for the connection", response.status);
+  }
+  const location = new URL(made, new URL(url, document.baseURI)).href;
   await pc.setRemoteDescription({ type: "answer", sdp: await response.text() });
   return {
     pc,
+    location,
     async close() {
       pc.close();
-      if (location) {
-        const bare = token ? { authorization: `Bearer ${token}` } : undefined;
-        await fetch(new URL(location, new URL(url, document.baseURI)), { method: "DELETE", headers: bare, keepalive: true }).catch(() => {});
-      }
+      const bare = token ? { authorization: `Bearer ${token}` } : undefined;
+      await fetch(location, { method: "DELETE", headers: bare, keepalive: true }).catch(() => {});
     },
   };
 }

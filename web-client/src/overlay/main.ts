@@ -2,6 +2,7 @@
 
 import { MatteCanvas } from "../lib/matte";
 import { PeerError, watch, type Peer } from "../lib/peer";
+import { reportShown } from "../lib/report";
 
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 8000;
@@ -41,6 +42,7 @@ async function live(): Promise<void> {
   let wait = RETRY_MIN_MS;
   for (;;) {
     let peer: Peer | undefined;
+    let stopReports = () => {};
     try {
       peer = await watch(`/whep/${session}?alpha=packed`, token, (stream) => {
         video.srcObject = stream;
@@ -49,6 +51,7 @@ async function live(): Promise<void> {
           void video.play();
         });
       });
+      stopReports = reportShown(video, peer, token);
       tell(null);
       wait = RETRY_MIN_MS;
       await broken(peer.pc);
@@ -57,6 +60,7 @@ async function live(): Promise<void> {
       else if (error instanceof PeerError && error.status === 401) tell("This overlay link lacks its token. Copy the link from the studio again.");
       else if (query.has("debug")) tell(String(error));
     }
+    stopReports();
     await peer?.close();
     painter.clear();
     await new Promise((resolve) => setTimeout(resolve, wait));

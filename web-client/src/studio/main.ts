@@ -3,6 +3,7 @@
 import { Api, ApiError, type Session, type Status } from "../lib/api";
 import { fillChoices, fileDrop } from "../lib/choices";
 import { publish, watch, type Peer } from "../lib/peer";
+import { reportShown } from "../lib/report";
 import { drawWaterfall } from "./waterfall";
 
 const element = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
@@ -23,6 +24,7 @@ let session: Session | null = null;
 let uploaded: File | null = null;
 let source: Source = { kind: "song", id: "" };
 let viewer: Peer | null = null;
+let stopReports = () => {};
 let sender: { peer: Peer; stream: MediaStream } | null = null;
 let live = false;
 let viewers = 0;
@@ -114,6 +116,7 @@ async function start(): Promise<void> {
   video.muted = source.kind === "microphone" || source.kind === "tab";
   // Both at once: the picture is on its way while the connection is made.
   [viewer] = await Promise.all([joined, api.start(id)]);
+  stopReports = reportShown(video, viewer, api.token);
   viewer.pc.addEventListener("connectionstatechange", () => {
     if (viewer && live && viewer.pc.connectionState === "failed") void act(reconnect);
   });
@@ -133,8 +136,10 @@ function show(stream: MediaStream): void {
 async function reconnect(): Promise<void> {
   if (!session) return;
   say("Reconnecting…");
+  stopReports();
   await viewer?.close();
   viewer = await watch(api.whep(session.id), api.token, show);
+  stopReports = reportShown(video, viewer, api.token);
   say("Live", "live");
 }
 
@@ -144,6 +149,7 @@ async function stop(): Promise<void> {
   for (const track of sender?.stream.getTracks() ?? []) track.stop();
   await sender?.peer.close();
   sender = null;
+  stopReports();
   await viewer?.close();
   viewer = null;
   video.srcObject = null;
@@ -160,14 +166,25 @@ function status(s: Status): void {
   const beat = Math.floor(s.beat.bar_phase * 4) % 4;
   dots.forEach((dot, i) => dot.classList.toggle("on", sure && i === beat && s.beat.beat_phase < 0.35));
   element("bpm").textContent = sure ? `${s.beat.bpm.toFixed(0)} BPM` : "– BPM";
-  element("total").textContent = s.total.p95_ms > 0 ? `${s.total.p95_ms.toFixed(0)} ms` : "–";
+  const whole = (value: number) => (value > 0 ? `${value.toFixed(0)} ms` : "–");
+  element("total").textContent = whole(s.total.p95_ms);
+  element("seen").textContent = whole(s.seen.p95_ms);
   drawWaterfall(element<HTMLTableElement>("waterfall"), s.stages);
   element("facts").textContent = [
     `${s.fps.toFixed(0)} fps`,
     s.rung,
     `${s.late_frames} late`,
+    `${s.drops.pictures + s.drops.video} dropped`,
     `${s.viewers} ${s.viewers === 1 ? "viewer" : "viewers"}`,
   ].join(" · ");
+  element("network").textContent = [
+    `${(s.bitrate_kbps / 1000).toFixed(1)} Mbit/s`,
+    `${s.network.round_trip_ms.toFixed(s.network.round_trip_ms < 10 ? 1 : 0)} ms round trip`,
+    `${s.network.jitter_ms.toFixed(1)} ms jitter`,
+    `${(100 * s.network.loss).toFixed(1)} % lost`,
+    s.av_skew_ms === null ? "" : `picture ${Math.abs(s.av_skew_ms).toFixed(0)} ms ${s.av_skew_ms < 0 ? "after" : "before"} sound`,
+    `danced ${s.horizon_ms.toFixed(0)} ms ahead`,
+  ].filter(Boolean).join(" · ");
   viewers = s.viewers;
   if (s.error) fault(s.error);
   if (live && (s.state === "ended" || s.state === "failed")) void act(stop);
@@ -298,6 +315,7 @@ async function open(): Promise<void> {
     seed.value = String(crypto.getRandomValues(new Uint32Array(1))[0]! % 1_000_000);
     seed.dispatchEvent(new Event("change"));
   });
+  element<HTMLAnchorElement>("trace").href = api.trace(session.id);
   element<HTMLInputElement>("overlay-url").value = new URL(session.overlay, location.href).href;
 
   fileDrop(element("avatar-drop"), (file) => void act(async () => {

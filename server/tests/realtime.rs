@@ -1,0 +1,109 @@
+//! The way of a frame, from its sound to the encoder, allocates nothing: a real session of the real engine runs under an
+//! allocator that counts, by thread.
+#![cfg(target_os = "linux")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use odori_server::clock::MediaClock;
+use odori_server::dancer;
+use odori_server::engine::{Compute, Draw, Machine, Options};
+use odori_server::live::DanceSettings;
+use odori_server::measure::Meters;
+use odori_server::session::run::{FPS, Run, RunSetup, Wishes};
+use odori_server::session::sound::Source;
+use odori_server::session::stats::{LATE, Stats};
+use odori_server::session::viewers::{Variant, Viewer, Viewers};
+
+static ARMED: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static ELSEWHERE: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static ON_THE_WAY: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Whether this thread is the dancer or one of its kernel workers, by its name.
+fn on_the_way() -> bool {
+    ON_THE_WAY.get().unwrap_or_else(|| {
+        let mut name = [0u8; 16];
+        // SAFETY: PR_GET_NAME writes at most 16 bytes, ending in zero, to where the argument points.
+        unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+        let is = name.starts_with(b"dancer\0") || name.starts_with(b"odori-cpu-");
+        ON_THE_WAY.set(Some(is));
+        is
+    })
+}
+
+struct Counting;
+
+// SAFETY: everything is passed to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if ARMED.load(Ordering::Relaxed) {
+            let counter = if on_the_way() { &ALLOCATIONS } else { &ELSEWHERE };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn wait(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < limit, "{what} did not happen in {limit:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_frame_on_its_way_to_the_encoder_allocates_nothing() {
+    let options = Options { compute: Compute::Cpu, draw: Draw::Cpu, ..Options::default() };
+    let engine = Arc::new(dancer::engine(Arc::new(Machine::open(&options).unwrap()), &[], &[]).unwrap());
+    let clock = Arc::new(MediaClock::new(Instant::now()));
+    let stats = Arc::new(Stats::new(Arc::new(Meters::default()), Instant::now(), LATE));
+    let viewers = Arc::new(Viewers::default());
+    let viewer = Arc::new(Viewer::new("v".into(), Variant::ALL[0], 2_000_000));
+    viewer.connect();
+    viewers.add(viewer);
+    let song = &engine.songs[0];
+    let run = Run::start(RunSetup {
+        clock,
+        viewers,
+        stats: stats.clone(),
+        wishes: Arc::new(ArcSwap::from_pointee(Wishes {
+            avatar: engine.avatars()[0].clone(),
+            dance: DanceSettings { seed: 1, style: 0, energy: 0.7 },
+            background: [0; 3],
+            target: LATE,
+            fps: FPS,
+        })),
+        horizon: Arc::default(),
+        source: Source::File { bytes: song.file.clone(), name: song.id.clone(), looped: true },
+        max_bitrate_bps: 2_000_000,
+        span: tracing::Span::none(),
+        engine: engine.clone(),
+    });
+    let made = || odori_engine::ladder::Rung::ALL.iter().map(|r| stats.meters.frames(*r)).sum::<u64>();
+    wait("a warm session", Duration::from_secs(60), || made() > 60);
+    let before = made();
+    ARMED.store(true, Ordering::SeqCst);
+    wait("two seconds of frames", Duration::from_secs(60), || made() > before + 60);
+    ARMED.store(false, Ordering::SeqCst);
+    run.stop();
+    assert!(ELSEWHERE.load(Ordering::SeqCst) > 0, "the allocator counts: sound and encoder hand packets on");
+    assert_eq!(ALLOCATIONS.load(Ordering::SeqCst), 0, "allocations of dancer and kernels in 60 frames");
+}
