@@ -19,11 +19,7 @@ use crate::avatar::{self, Avatar, PuppetFrame, Springs};
 use crate::beat::{BeatSource, BeatState, LEAST_CONFIDENCE, PredictedBeat};
 use crate::dance::group::{Group, MOST_DANCERS};
 use crate::dance::{self, Dancer, Direction, Mood, Pace, Staging};
-<<<<<<< HEAD
-use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, TOKEN_SLOTS, TOKEN_STEPS};
-=======
-use crate::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, Doubt, SIZES, TOKEN_SLOTS, TOKEN_STEPS};
->>>>>>> main
+use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, SIZES, TOKEN_SLOTS, TOKEN_STEPS};
 use crate::features::{Features, HOP_FLOATS, HOP_SAMPLES};
 use crate::ladder::{Budget, Costs, IDLE_EVERY, Ladder, Rung};
 use crate::motion::{MUSIC_DIM, Sampling, StepInput};
@@ -227,11 +223,11 @@ impl Work {
         Ok(Work {
             size,
             denoiser,
-            denoised: DenoiseOutput { rgba: vec![0.0; pixels * 4], mask: vec![0.0; pixels] },
+            denoised: DenoiseOutput::default(),
             doubt: Doubt::default(),
             warp: vec![0.0; pixels * 4],
             validity: vec![0.0; pixels],
-            interleaved: vec![0.0; pixels * 5],
+            interleaved: Vec::new(),
         })
     }
 }
@@ -306,36 +302,18 @@ impl Picture {
         }
         watch.stop(running);
         if steps > 0 {
-<<<<<<< HEAD
-            let start = Instant::now();
-            let size = Vec2::new(self.full.width as f32, self.full.height as f32);
-            let keypoints = std::array::from_fn(|k| {
-                let (at, depth) = (frame.keypoints[k], frame.depths[k]);
-                let p = at.position / size;
-                denoiser::Keypoint { x: p.x, y: p.y, confidence: at.confidence, depth }
-            });
-            let input = DenoiseInput { warp: &self.warp, validity: &self.validity, keypoints: &keypoints, facing: &frame.facing, tokens };
-            self.denoiser.step(input, steps, seed, tick, &mut self.denoised)?;
-            self.doubt.apply(&input, self.work.width, DOUBT_GAIN, &mut self.denoised);
-            interleave(&self.denoised, &mut self.interleaved);
-            *denoise_time += start.elapsed();
-=======
             let running = Running::start(Stage::Denoise);
             let full = Vec2::new(self.full.width as f32, self.full.height as f32);
-            let keypoints = frame.keypoints.map(|k| {
-                let p = k.position / full;
-                [p.x, p.y, k.confidence]
+            let keypoints = std::array::from_fn(|k| {
+                let (at, depth) = (frame.keypoints[k], frame.depths[k]);
+                let p = at.position / full;
+                denoiser::Keypoint { x: p.x, y: p.y, confidence: at.confidence, depth }
             });
-            let input = DenoiseInput { warp, validity, keypoints: &keypoints, tokens };
+            let input = DenoiseInput { warp, validity, keypoints: &keypoints, facing: &frame.facing, tokens };
             denoiser.step(input, steps, seed, tick, denoised)?;
             doubt.apply(&input, *size, DOUBT_GAIN, denoised);
-            let out = interleaved.chunks_exact_mut(5);
-            for ((pixel, rgba), mask) in out.zip(denoised.rgba.chunks_exact(4)).zip(&denoised.mask) {
-                pixel[..4].copy_from_slice(rgba);
-                pixel[4] = *mask;
-            }
+            interleave(denoised, interleaved);
             watch.stop(running);
->>>>>>> main
         }
         let running = Running::start(Stage::Compose);
         let rgba = self.drawer.compose((steps > 0).then_some(&interleaved[..]), &Background::Clear)?;
@@ -429,15 +407,7 @@ impl Pipeline {
         let below = SIZES.into_iter().rev().filter(|size| keep_budget && best.denoise_steps() > 0 && *size < working_size);
         let sizes = std::iter::once(working_size).chain(below);
         pipeline.picture = Some(Picture {
-<<<<<<< HEAD
-            denoised: DenoiseOutput::default(),
-            doubt: Doubt::default(),
-            warp: vec![0.0; pixels * 4],
-            validity: vec![0.0; pixels],
-            interleaved: Vec::new(),
-=======
             works: sizes.map(|size| Work::new(backend, &models.denoiser, size, &avatar)).collect::<Result<_, _>>()?,
->>>>>>> main
             springs: Springs::new(),
             full: Size::new(width as usize, height as usize),
             camera: Camera::full_body(width as f32, height as f32),

@@ -5,15 +5,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-<<<<<<< HEAD
 use odori_engine::avatar::{Avatar, FACING};
 use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS, Keypoint};
-use odori_engine::ladder::Rung;
-=======
-use odori_engine::avatar::Avatar;
-use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS};
 use odori_engine::ladder::{Costs, Rung};
->>>>>>> main
 use odori_engine::pipeline::{Models, PictureSetup, Pipeline, Settings};
 use odori_engine::prompt::PromptEncoder;
 use odori_engine::render;
