@@ -265,7 +265,7 @@ pub fn render(args: &EvalRenderArgs) -> anyhow::Result<()> {
     if let Some(path) = &args.sheet {
         crate::commands::write_whole(path, &sheet.png()?).context("the contact sheet")?;
     }
-    let version = machine.versions()[2].1.clone();
+    let version = machine.versions().into_iter().find(|(name, _)| *name == "denoiser").map_or_else(String::new, |(_, v)| v);
     if args.json {
         println!("{}", serde_json::to_string(&serde_json::json!({ "denoiser": version, "clips": seen, "methods": rows }))?);
     } else {
