@@ -35,6 +35,9 @@ pub enum Command {
     Avatar(AvatarCommand),
     /// Show what this machine can do, what was chosen, and why not more.
     Doctor(DoctorArgs),
+    /// Measure: sound in to picture seen, stages, kernels, endurance, sessions; as a table, JSON and one HTML page.
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -217,6 +220,36 @@ pub struct ImportArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct DoctorArgs {
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum BenchCommand {
+    /// A click in, pixels out, in Chromium and in a native client; surprise; visible against heard beat.
+    Glass(BenchArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct BenchArgs {
+    /// Length of each measurement, after its warm-up.
+    #[arg(long, value_name = "S", default_value_t = 60.0, value_parser = seconds)]
+    pub seconds: f64,
+    /// Clips, networks and dances of the same seed are the same.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Size of the picture: square, for now.
+    #[arg(long, default_value = "512x512", value_parser = size, value_name = "WxH")]
+    pub size: (u32, u32),
+    /// Do not look for a browser: the native client measures alone.
+    #[arg(long)]
+    pub no_browser: bool,
+    /// Where to write NAME.json and NAME.html.
+    #[arg(short, long, value_name = "NAME")]
+    pub output: Option<PathBuf>,
+    /// Print the report as JSON instead of a table.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

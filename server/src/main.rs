@@ -27,6 +27,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Beats(args) => commands::beats::run(args),
         Command::Avatar(AvatarCommand::Import(args)) => commands::avatar::import(args),
         Command::Doctor(args) => commands::doctor::run(args),
+        Command::Bench(command) => odori_server::bench::run(command),
     }
 }
 
