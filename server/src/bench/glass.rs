@@ -15,7 +15,7 @@ use super::emulator::Profile;
 use super::report::{Better, Curve, Line, Section, Spread, median, quantile, round};
 use super::stand::{Clip, FRAME_MS, SoundTimes, Stand};
 use super::viewer::{self, Does, Viewer};
-use crate::engine::Machine;
+use crate::engine::{Machine, Options};
 
 /// Left out at the start: encoders, estimates and jitter buffers settle.
 const WARM_UP_S: f64 = 4.0;
@@ -25,8 +25,11 @@ const INJECTED_MS: f64 = 47.0;
 const NATIVE_ERROR_MS: f64 = 5.0;
 
 /// What all of the live benchmarks share.
+#[derive(Clone)]
 pub struct Setup {
     pub machine: Arc<Machine>,
+    /// How the machine was opened; for opening it again with one thing changed.
+    pub options: Options,
     pub side: u32,
     pub seconds: f64,
     pub seed: u64,

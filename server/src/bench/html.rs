@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::report::{Better, Report, Section, Shape, Spread};
+use super::report::{Report, Section, Spread};
 use super::svg::{self, escape};
 
 const STYLE: &str = "
@@ -194,7 +194,7 @@ fn show(load: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Curve, FORMAT, Line, Manifest};
+    use super::super::report::{Better, Curve, FORMAT, Line, Manifest, Shape};
     use super::*;
 
     #[test]

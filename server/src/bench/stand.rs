@@ -19,7 +19,7 @@ use crate::cli::{Cli, Command};
 use crate::commands::serve;
 use crate::dancer;
 use crate::engine::Machine;
-use crate::live::{DanceSettings, Dancer, LiveError, LiveFrame};
+use crate::live::{DanceSettings, Dancer, Engine, LiveError, LiveFrame};
 use crate::session::queue::SoundQueue;
 use crate::session::sound::LIVE_ROOM;
 
@@ -159,19 +159,28 @@ pub struct Live {
 }
 
 impl Stand {
-    /// Serves pictures of `side` pixels a side.
+    /// Serves the real engine, pictures of `side` pixels a side.
     ///
     /// # Errors
     /// If the engine or the server cannot be set up.
     pub async fn open(machine: Arc<Machine>, side: u32, max_sessions: usize) -> anyhow::Result<Self> {
+        let mut engine = dancer::engine(machine, &[], &[])?;
+        (engine.width, engine.height) = (side, side);
+        Self::serve(engine, max_sessions).await
+    }
+
+    /// Serves any engine.
+    ///
+    /// # Errors
+    /// If the server cannot be set up.
+    pub async fn serve(engine: Engine, max_sessions: usize) -> anyhow::Result<Self> {
         let taps = Arc::new(Mutex::new(Vec::new()));
         let mark = taps.clone();
-        let mut engine = dancer::engine(machine, &[], &[])?.wrapped(move |inner| {
+        let engine = engine.wrapped(move |inner| {
             let tap = Arc::<Tap>::default();
             mark.lock().expect("no panic while held").push(tap.clone());
             Box::new(Marked::new(inner, tap))
         });
-        (engine.width, engine.height) = (side, side);
         let max_sessions = max_sessions.to_string();
         let words = ["odori", "serve", "--port", "0", "--udp-ports", "48000-48400", "--max-viewers", "64", "--max-sessions", &max_sessions];
         let Command::Serve(args) = Cli::try_parse_from(words)?.command else { bail!("the words begin with serve") };
