@@ -1,6 +1,6 @@
 """Times the shipped networks in ONNX Runtime and PyTorch, beside the engine's own kernels, in one run with the same threads.
 
-    pip install torch numpy safetensors onnx onnxscript onnxruntime
+    pip install -e ".[runtimes]"
     python -m odori_training.other_runtimes --odori ../target/release/odori --threads 2 -o OUT
 
 The networks are exported from the weights in models/. Every runtime must give PyTorch's f32 result before it is timed. Then

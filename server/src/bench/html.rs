@@ -37,16 +37,17 @@ fn number(v: f64) -> String {
     match v.abs() {
         a if a >= 1000.0 => format!("{v:.0}"),
         a if a >= 100.0 => format!("{v:.1}"),
-        _ => format!("{v:.2}"),
+        a if a >= 10.0 || a == 0.0 => format!("{v:.2}"),
+        _ => format!("{v:.3}"),
     }
 }
 
 fn spreads(out: &mut String, list: &[&Spread]) {
-    out.push_str("<div class=\"scroll\"><table><tr><th></th><th>n</th><th>p50</th><th>p95</th><th>p99</th><th>p99.9</th><th>max</th></tr>");
+    out.push_str("<div class=\"scroll\"><table><tr><th></th><th>n</th><th>p50</th><th>p95</th><th>p99</th><th>p99.9</th><th>worst</th></tr>");
     for s in list {
         let unit = if s.unit.is_empty() { String::new() } else { format!(", {}", s.unit) };
         let _ = write!(out, "<tr><td>{}{}</td><td>{}</td>", escape(&s.name), escape(&unit), s.count);
-        for v in [s.p50, s.p95, s.p99, s.p99_9, s.max] {
+        for v in [s.p50, s.p95, s.p99, s.p99_9, s.worst()] {
             let _ = write!(out, "<td>{}</td>", number(v));
         }
         out.push_str("</tr>");
@@ -208,7 +209,7 @@ mod tests {
             s.curves.push(Curve { name: "c".into(), shape, labels: vec!["a".into(), "b".into()], lines: vec![line.clone(), line], ..Curve::default() });
         }
         let page = page(&Report { format: FORMAT.into(), manifest: Manifest::default(), sections: vec![s] });
-        assert!(page.contains("41.00") && page.contains("1.25") && page.contains("Missed"));
+        assert!(page.contains("41.00") && page.contains("1.250") && page.contains("Missed"));
         assert_eq!(page.matches("<svg").count(), 4);
         assert_eq!(page.matches("</script>").count(), 1);
         assert!(!page.contains("http"), "nothing is fetched");

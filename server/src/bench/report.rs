@@ -98,6 +98,7 @@ pub struct Spread {
     pub better: Better,
     /// Spreads of one group are drawn in one plot.
     pub group: String,
+    /// Percentiles run towards the worse end: where more is better, `p95` is what 95 % reach or exceed.
     pub count: usize,
     pub min: f64,
     pub mean: f64,
@@ -205,6 +206,19 @@ impl Spread {
         self.better = better;
         self
     }
+
+    /// Of something of which more is better: the percentiles then run down to the least, and `p95` is what 95 % reach.
+    pub fn of_merit(group: &str, name: &str, unit: &str, values: Vec<f64>) -> Self {
+        let negated = Self::of(group, name, unit, values.into_iter().map(|v| -v).collect());
+        let Spread { count, min, mean, p50, p95, p99, p99_9, max, quantiles, .. } = negated;
+        let quantiles = quantiles.into_iter().rev().map(|v| -v).collect();
+        Spread { count, min: -max, mean: -mean, p50: -p50, p95: -p95, p99: -p99, p99_9: -p99_9, max: -min, quantiles, better: Better::Higher, name: name.into(), unit: unit.into(), group: group.into() }
+    }
+
+    /// The value that the table's last column shows: the worst.
+    pub fn worst(&self) -> f64 {
+        if self.better == Better::Higher { self.min } else { self.max }
+    }
 }
 
 impl Section {
@@ -253,6 +267,9 @@ mod tests {
         assert_eq!((spread.min, spread.p50, spread.p95, spread.p99, spread.p99_9, spread.max), (1.0, 500.0, 950.0, 990.0, 999.0, 1000.0));
         assert_eq!((spread.count, spread.mean, spread.quantiles.len()), (1000, 500.5, 101));
         assert_eq!(Spread::of("", "none", "ms", vec![f64::NAN]).count, 0);
+        let merit = Spread::of_merit("", "a", "dB", (1..=1000).map(f64::from).collect());
+        assert_eq!((merit.p50, merit.p95, merit.p99, merit.min, merit.max, merit.worst()), (501.0, 51.0, 11.0, 1.0, 1000.0, 1.0));
+        assert!(merit.quantiles.is_sorted());
     }
 
     #[test]

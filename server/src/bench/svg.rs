@@ -21,7 +21,8 @@ pub fn escape(text: &str) -> String {
 
 /// Round numbers that cover `low..=high`: a first one and the step.
 fn ticks(low: f64, high: f64) -> Vec<f64> {
-    let span = (high - low).max(1e-9);
+    let high = if high > low { high } else { low + 1.0 };
+    let span = high - low;
     let raw = span / 5.0;
     let power = 10f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= raw * 0.999).unwrap_or(power);
@@ -144,8 +145,8 @@ pub fn shares(title: &str, spreads: &[&Spread]) -> String {
     let high = spreads.iter().map(|s| s.p99.max(s.p95 * 1.1)).fold(0.0, f64::max).max(low + 1e-6);
     let mut plot = Plot::begin(title, "share at or below, %", (0.0, 100.0), &names);
     let ticks = ticks(low, high);
-    let x = Axis { low: ticks[0], high: *ticks.last().expect("there are some"), from: LEFT, to: WIDTH - RIGHT };
-    for t in &ticks {
+    let x = Axis { low: ticks[0], high, from: LEFT, to: WIDTH - RIGHT };
+    for t in ticks.iter().filter(|t| **t <= high) {
         plot.x_tick(x.at(*t), &label(*t));
     }
     plot.x_name(if unit.is_empty() { "value" } else { &unit });
@@ -178,7 +179,8 @@ pub fn curve(curve: &Curve) -> String {
         let (min, max) = all().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), p| (a.min(p[0]), b.max(p[0])));
         let few = curve.lines.iter().map(|l| l.points.len()).max().unwrap_or(0) <= 12;
         let marks: Vec<f64> = if few { curve.lines[0].points.iter().map(|p| p[0]).collect() } else { ticks(min, max) };
-        let (low, high) = (marks[0].min(min), marks.last().copied().unwrap_or(max).max(max));
+        let marks: Vec<f64> = marks.into_iter().filter(|m| (min..=max).contains(m)).collect();
+        let (low, high) = (min, max);
         let pad = if few { 0.06 * (high - low).max(1e-9) } else { 0.0 };
         let x = Axis { low: low - pad, high: high + pad, from: LEFT, to: WIDTH - RIGHT };
         for t in &marks {

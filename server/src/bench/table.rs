@@ -8,14 +8,15 @@ fn number(v: f64) -> String {
     match v.abs() {
         a if a >= 1000.0 => format!("{v:.0}"),
         a if a >= 100.0 => format!("{v:.1}"),
-        _ => format!("{v:.2}"),
+        a if a >= 10.0 || a == 0.0 => format!("{v:.2}"),
+        _ => format!("{v:.3}"),
     }
 }
 
 fn row(out: &mut impl Write, s: &Spread, name_width: usize) -> std::io::Result<()> {
     let unit = if s.unit.is_empty() { String::new() } else { format!(", {}", s.unit) };
     write!(out, "  {:<name_width$} {:>7}", format!("{}{unit}", s.name), s.count)?;
-    for v in [s.p50, s.p95, s.p99, s.p99_9, s.max] {
+    for v in [s.p50, s.p95, s.p99, s.p99_9, s.worst()] {
         write!(out, " {:>9}", number(v))?;
     }
     writeln!(out)
@@ -26,7 +27,7 @@ fn section(out: &mut impl Write, s: &Section) -> std::io::Result<()> {
     let longest = s.spreads.iter().map(|r| r.name.chars().count() + r.unit.len() + 2).chain(s.values.iter().map(|v| v.name.chars().count())).max().unwrap_or(0);
     let width = longest.clamp(20, 92);
     if !s.spreads.is_empty() {
-        writeln!(out, "  {:<width$} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9}", "", "n", "p50", "p95", "p99", "p99.9", "max")?;
+        writeln!(out, "  {:<width$} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9}", "", "n", "p50", "p95", "p99", "p99.9", "worst")?;
         for r in &s.spreads {
             row(out, r, width)?;
         }
