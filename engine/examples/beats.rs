@@ -2,13 +2,15 @@
 //!
 //! `cargo run --release -p odori-engine --features aubio --example beats -- [FOLDER]`, where FOLDER holds songs,
 //! and drum one-shots under `loops/`. Without it, only the built-in sounds are used. `--each` prints every case, `--own` leaves
-//! aubio out.
+//! aubio out,
+//! `--weights FILE` takes other weights, `--songs FOLDER` the songs that `odori_training.eval_beat --keep FOLDER` made.
 
 use std::time::Instant;
 
 use odori_engine::audio::{Limits, Song, decode};
 use odori_engine::beat::{BeatSource, PredictedBeat};
 use odori_engine::features::{Features, HOP_SAMPLES};
+use odori_kernels::{Backend, Weights, cpu};
 
 const RATE: f64 = 24_000.0;
 const TEMPI: [f64; 12] = [60.0, 72.0, 84.0, 93.0, 100.0, 110.0, 120.0, 128.0, 140.0, 152.0, 165.0, 180.0];
@@ -260,10 +262,18 @@ fn judge(beats: &[PredictedBeat], case: &Case) -> Outcome {
     }
 }
 
+fn own() -> BeatSource {
+    let args: Vec<String> = std::env::args().collect();
+    let given = args.iter().position(|a| a == "--weights").and_then(|i| args.get(i + 1));
+    let bytes = given.map_or_else(|| include_bytes!("../../models/beat.safetensors").to_vec(), |path| std::fs::read(path).expect("the weights file"));
+    let weights = Weights::from_safetensors(&bytes).expect("beat weights");
+    BeatSource::own(&Backend::Cpu(cpu::Pool::new(1)), &weights).expect("the built-in weights")
+}
+
 #[allow(clippy::type_complexity)] // A table of names and makers.
 fn sources() -> Vec<(&'static str, fn() -> BeatSource)> {
     #[allow(unused_mut)]
-    let mut sources = vec![("own", BeatSource::default as fn() -> BeatSource)];
+    let mut sources = vec![("own", own as fn() -> BeatSource)];
     #[cfg(feature = "aubio")]
     if !std::env::args().any(|a| a == "--own") {
         sources.push(("aubio", || BeatSource::Aubio(Box::new(odori_engine::beat::AubioTempo::new().expect("aubio")))));
@@ -274,6 +284,25 @@ fn sources() -> Vec<(&'static str, fn() -> BeatSource)> {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let each = args.iter().any(|a| a == "--each");
+    if let Some(i) = args.iter().position(|a| a == "--songs") {
+        let Some(songs) = args.get(i + 1).and_then(|folder| kept(folder)) else {
+            return eprintln!("--songs wants a folder that `python -m odori_training.eval_beat --keep FOLDER` made");
+        };
+        let (mut groups, mut totals): (Vec<(String, Vec<Case>)>, _) = (Vec::new(), vec![Vec::new(); sources().len()]);
+        for (group, case) in songs {
+            match groups.last_mut() {
+                Some((name, cases)) if *name == group => cases.push(case),
+                _ => groups.push((group, vec![case])),
+            }
+        }
+        for (group, cases) in &groups {
+            report(group, cases, each, &mut totals);
+        }
+        for (i, (name, _)) in sources().iter().enumerate() {
+            println!("all: {name} F {:.3} over {} cases", totals[i].iter().sum::<f64>() / totals[i].len() as f64, totals[i].len());
+        }
+        return;
+    }
     let folder = args.iter().find(|a| !a.starts_with("--"));
     let mut kits = vec![("synth", Kit::built_in())];
     if let Some(folder) = folder {
@@ -339,6 +368,23 @@ fn main() {
     if let Some(folder) = folder {
         real(folder);
     }
+}
+
+/// Songs of a folder that `odori_training.eval_beat` made.
+fn kept(folder: &str) -> Option<Vec<(String, Case)>> {
+    let index: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(format!("{folder}/index.json")).ok()?).ok()?;
+    let times = |c: &serde_json::Value, key: &str| c[key].as_array().into_iter().flatten().filter_map(serde_json::Value::as_f64).collect::<Vec<_>>();
+    index
+        .iter()
+        .map(|c| {
+            let file = std::fs::File::open(format!("{folder}/{}", c["wav"].as_str()?)).ok()?;
+            let audio = Song::load(Box::new(file), "a.wav", Limits::default()).ok()?.model;
+            let end = audio.len() as f64 / RATE - 0.2;
+            let times = |key: &str| times(c, key).into_iter().filter(|t| *t < end).collect();
+            let case = Case { name: c["name"].as_str()?.to_owned(), audio, beats: times("beats"), downbeats: times("downbeats") };
+            Some((c["group"].as_str()?.to_owned(), case))
+        })
+        .collect()
 }
 
 fn report(name: &str, cases: &[Case], each: bool, totals: &mut [Vec<f64>]) {

@@ -105,6 +105,8 @@ pub struct Frame<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     #[error(transparent)]
+    Beat(#[from] crate::beat::BeatError),
+    #[error(transparent)]
     Motion(#[from] crate::motion::MotionError),
     #[error(transparent)]
     Denoiser(#[from] crate::denoiser::DenoiserError),
@@ -116,6 +118,7 @@ pub enum PipelineError {
 
 /// The trained weights, read and checked.
 pub struct Models {
+    pub beat: Weights,
     pub tokenizer: Weights,
     pub motion: Weights,
     pub denoiser: Weights,
@@ -126,9 +129,9 @@ pub struct Models {
 impl Models {
     /// # Errors
     /// If the idle loop does not fit the models.
-    pub fn new(backend: &Backend, tokenizer: Weights, motion: Weights, denoiser: Weights, idle: &Weights) -> Result<Self, PipelineError> {
+    pub fn new(backend: &Backend, beat: Weights, tokenizer: Weights, motion: Weights, denoiser: Weights, idle: &Weights) -> Result<Self, PipelineError> {
         let idle = Arc::new(crate::motion::idle_poses(backend, &motion, &tokenizer, idle)?);
-        Ok(Models { tokenizer, motion, denoiser, idle })
+        Ok(Models { beat, tokenizer, motion, denoiser, idle })
     }
 }
 
@@ -264,7 +267,7 @@ impl Pipeline {
         let rest = motion.rest_pose();
         Ok(Pipeline {
             features: Features::new(),
-            beat: BeatSource::default(),
+            beat: BeatSource::own(backend, &models.beat)?,
             motion,
             picture: None,
             settings,
@@ -483,7 +486,7 @@ impl Pipeline {
     /// Says that the sound jumped or the dancer changed: history is dropped, the clock goes on.
     pub fn discontinuity(&mut self) {
         self.features.reset();
-        self.beat = BeatSource::default();
+        self.beat.reset();
         self.motion.reset();
         if let Some(picture) = &mut self.picture {
             picture.denoiser.reset();

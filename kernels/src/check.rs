@@ -75,6 +75,7 @@ pub fn kind(op: &Op) -> &'static str {
         Op::Noise { .. } => "Noise",
         Op::Copy { .. } => "Copy",
         Op::Axpby { .. } => "Axpby",
+        Op::GruCell { .. } => "GruCell",
         Op::Concat { .. } => "Concat",
         Op::Upsample2x { .. } => "Upsample2x",
         Op::SpaceToDepth { .. } => "SpaceToDepth",
@@ -302,6 +303,13 @@ fn check_op(plan: &Plan, op: &Op) -> Fit {
             c.room("x", x, 0, &[len])?;
             c.room("z", z, 0, &[len])?;
             c.room("y", y, 0, &[len])
+        }
+        Op::GruCell { gates_x, gates_h, h, n } => {
+            c.exact("gates_x", gates_x, &[3, n])?;
+            c.exact("gates_h", gates_h, &[3, n])?;
+            c.exact("h", h, &[n])?;
+            apart(h, "gates_x", gates_x)?;
+            apart(h, "gates_h", gates_h)
         }
         Op::Concat { ref xs, y, hw } => {
             if xs.is_empty() || xs.len() > 32 {

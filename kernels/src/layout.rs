@@ -78,6 +78,11 @@ pub fn accesses(op: &Op, mut visit: impl FnMut(Buf, Access)) {
             visit(z, Read);
             visit(y, Write);
         }
+        Op::GruCell { gates_x, gates_h, h, .. } => {
+            visit(gates_x, Read);
+            visit(gates_h, Read);
+            visit(h, Both);
+        }
         Op::Concat { ref xs, y, .. } => {
             for &(x, _) in xs {
                 visit(x, Read);

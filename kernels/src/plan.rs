@@ -162,6 +162,10 @@ pub enum Op {
     Copy { x: Buf, x_offset: usize, y: Buf, y_offset: usize, len: usize },
     /// `y[i] = act(a * x[i] + b * z[i])`. `y` may be `x` or `z`.
     Axpby { a: Scalar, x: Buf, b: Scalar, z: Buf, y: Buf, len: usize, act: Act },
+    /// One step of a gated recurrent unit (Cho et al. 2014, in PyTorch's order of the gates): from `gates_x` (3 n) of the input and
+    /// `gates_h` (3 n) of the state, `r = sigmoid(x_r + h_r)`, `u = sigmoid(x_u + h_u)`, `h = (1 - u) tanh(x_n + r h_n) + u h`,
+    /// in place in `h (n)`.
+    GruCell { gates_x: Buf, gates_h: Buf, h: Buf, n: usize },
     /// Channels of `xs` side by side: `y (HW, sum C)`.
     Concat { xs: Vec<(Buf, usize)>, y: Buf, hw: usize },
     /// Nearest: `y (2H, 2W, C)`.

@@ -186,6 +186,13 @@ impl ReferenceExecutor {
                 let out: Vec<f64> = (0..len).map(|i| activate(act, a * x[i] + b * z[i])).collect();
                 self.put(y, 0, &out);
             }
+            Op::GruCell { gates_x, gates_h, h: state, n } => {
+                let (x, g, h) = (self.get(gates_x), self.get(gates_h), self.get(state));
+                let gate = |k: usize, i: usize| activate(Act::Sigmoid, x[k * n + i] + g[k * n + i]);
+                let new = |i: usize| activate(Act::Tanh, x[2 * n + i] + gate(0, i) * g[2 * n + i]);
+                let out: Vec<f64> = (0..n).map(|i| (1.0 - gate(1, i)) * new(i) + gate(1, i) * h[i]).collect();
+                self.put(state, 0, &out);
+            }
             Op::Concat { ref xs, y, hw } => {
                 let mut out = Vec::new();
                 for p in 0..hw {

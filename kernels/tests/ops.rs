@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Case, EXACT, NOISE, POINTWISE, SUMS};
-use odori_kernels::plan::{Act, ConvShape, HeadShape, LinearShape, Op, Scalar, Step};
+use odori_kernels::plan::{Act, BufKind, ConvShape, HeadShape, LinearShape, Op, Scalar, Step};
 
 const ACTS: [Act; 5] = [Act::None, Act::Silu, Act::Gelu, Act::Sigmoid, Act::Tanh];
 
@@ -244,6 +244,19 @@ fn axpby_and_copy_in_part_and_in_place() {
             c.b.op(Op::Copy { x, x_offset: len / 2, y, y_offset: 0, len: len / 3 + 1 });
             c.check(&format!("axpby {len} {act:?}"), POINTWISE, &[&[2.5f32.to_bits()]]);
         }
+    }
+}
+
+#[test]
+fn gru_cell_keeps_its_state_from_run_to_run() {
+    for n in [1, 15, 16, 17, 128, 300] {
+        let mut c = Case::new(125);
+        let (gates_x, gates_h) = (c.input(3 * n), c.input(3 * n));
+        let h = c.b.buf("h", n, BufKind::State);
+        let y = c.output(n);
+        c.b.op(Op::GruCell { gates_x, gates_h, h, n });
+        c.b.op(Op::Copy { x: h, x_offset: 0, y, y_offset: 0, len: n });
+        c.check(&format!("gru {n}"), POINTWISE, &[&[], &[], &[]]);
     }
 }
 

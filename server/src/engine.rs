@@ -11,6 +11,7 @@ use odori_engine::pipeline::{Models, PictureSetup, Pipeline, Settings};
 use odori_engine::render;
 use odori_kernels::{Backend, Weights, cpu, gpu};
 
+pub(crate) const BEAT: &[u8] = include_bytes!("../../models/beat.safetensors");
 const TOKENIZER: &[u8] = include_bytes!("../../models/tokenizer.safetensors");
 const MOTION: &[u8] = include_bytes!("../../models/motion.safetensors");
 const IDLE: &[u8] = include_bytes!("../../models/idle.safetensors");
@@ -71,6 +72,7 @@ fn version(weights: &Weights) -> String {
 
 /// The weights files, unchecked against each other.
 struct Files {
+    beat: Weights,
     tokenizer: Weights,
     motion: Weights,
     denoiser: Weights,
@@ -87,7 +89,7 @@ fn read_files(folder: Option<&std::path::Path>) -> anyhow::Result<Files> {
         };
         Weights::from_safetensors(&bytes).with_context(|| what)
     };
-    Ok(Files { tokenizer: read("tokenizer", TOKENIZER)?, motion: read("motion", MOTION)?, denoiser: read("denoiser", DENOISER)?, idle: read("idle", IDLE)? })
+    Ok(Files { beat: read("beat", BEAT)?, tokenizer: read("tokenizer", TOKENIZER)?, motion: read("motion", MOTION)?, denoiser: read("denoiser", DENOISER)?, idle: read("idle", IDLE)? })
 }
 
 impl Machine {
@@ -99,7 +101,7 @@ impl Machine {
         let files = read_files(options.models.as_deref())?;
         let styles = odori_engine::motion::style_names(&files.motion);
         let (backend, reason) = choose(options.compute, &files.denoiser, options.working_size)?;
-        let models = Models::new(&backend, files.tokenizer, files.motion, files.denoiser, &files.idle)?;
+        let models = Models::new(&backend, files.beat, files.tokenizer, files.motion, files.denoiser, &files.idle)?;
         Ok(Machine {
             backend,
             reason,
@@ -124,9 +126,9 @@ impl Machine {
     }
 
     /// Name and version of every model.
-    pub fn versions(&self) -> [(&'static str, String); 3] {
+    pub fn versions(&self) -> [(&'static str, String); 4] {
         let m = &self.models;
-        [("tokenizer", version(&m.tokenizer)), ("motion", version(&m.motion)), ("denoiser", version(&m.denoiser))]
+        [("beat", version(&m.beat)), ("tokenizer", version(&m.tokenizer)), ("motion", version(&m.motion)), ("denoiser", version(&m.denoiser))]
     }
 
     fn drawer(&self) -> anyhow::Result<render::Drawer> {

@@ -1,4 +1,4 @@
-"""Makes the golden vectors of the motion models from the exported weights: models/golden/{features,tokenizer,motion}.safetensors.
+"""Makes the golden vectors of the motion models from the exported weights: models/golden/{features,beat,tokenizer,motion}.safetensors.
 
     python -m odori_training.export
 
@@ -41,6 +41,17 @@ def features_golden():
     write("features", {"audio": torch.from_numpy(audio), "features": torch.from_numpy(features.extract(audio))}, {"layout": "row i is hop i + 1: 80 mel, onset strength"})
 
 
+def beat_golden(steps=90):
+    """What the beat network believes of a song's first seconds."""
+    from .train_beat import load_beat
+
+    hops = torch.from_numpy(features.extract(song(steps / 30 + 0.1))[: 2 * steps]).half()
+    with torch.no_grad():
+        position, tempo, music, _ = load_beat()(hops.float()[None])
+    write("beat", {"hops": hops, "position": torch.softmax(position[0], -1), "tempo": torch.softmax(tempo[0], -1), "music": torch.sigmoid(music[0])},
+          {"about": "hops (2T,81) give the beliefs position (T,64), tempo (T,48) and music (T)"})  # fmt: skip
+
+
 def inputs(steps):
     """Music, beat vectors, style and control (T, ...) of a plain song at 120 bpm, step t seen at t / 15 s."""
     hops = features.extract(song(steps / 15 + 0.5))
@@ -70,6 +81,7 @@ def main():
     torch.set_num_threads(1)
     idle_tokens()
     features_golden()
+    beat_golden()
     tokenizer, motion = load_tokenizer(), load_motion()
     worst = check(motion)
     assert worst < 1e-3, f"step and forward differ by {worst}"

@@ -48,6 +48,13 @@ impl AubioTempo {
         })
     }
 
+    /// Another stream begins. If aubio cannot be set up again, the old one goes on.
+    pub fn reset(&mut self) {
+        if let Some(new) = Self::new() {
+            *self = new;
+        }
+    }
+
     /// The newest mono samples at 24 kHz; `now_samples` have arrived in all.
     pub fn step(&mut self, audio: &[f32], now_samples: u64) -> BeatState {
         for x in audio {

@@ -1,25 +1,30 @@
 //! Tempo, beat and bar phase, predicted ahead.
 //!
-//! [`tracker::BeatTracker`] is the engine's own: [`onset`] turns a feature hop into onset evidence, [`pointer`] is
-//! a Bayesian filter over tempo and phase (the bar pointer of Whiteley et al. 2006 on the state space of Krebs
-//! et al. 2015, one beat long), [`clock`] turns its posterior into a smooth clock that can be asked about the
-//! future, and [`bar`] finds the downbeat. [`aubio`] is the well-known alternative, behind its cargo feature.
+//! [`tracker::BeatTracker`] is the engine's own: [`network`], a small recurrent network, says what it believes of the
+//! position in the bar; [`pointer`] is a Bayesian filter over tempo and phase (the bar pointer of Whiteley et al. 2006
+//! on the state space of Krebs et al. 2015, one beat long), [`clock`] turns its posterior into a smooth clock that can be
+//! asked about the future, and [`bar`] finds the downbeat. [`aubio`] is the well-known alternative, behind its cargo
+//! feature.
 //!
 //! It must not look ahead, read a clock, or know what the beats are for. Time is the sample counter at 24 kHz.
 
 pub mod bar;
 pub mod clock;
-pub mod onset;
+pub mod network;
+
 pub mod pointer;
 pub mod tracker;
 
 #[cfg(feature = "aubio")]
 pub mod aubio;
 
+pub use network::BeatError;
 pub use tracker::BeatTracker;
 
 #[cfg(feature = "aubio")]
 pub use aubio::AubioTempo;
+
+use odori_kernels::{Backend, Weights};
 
 use crate::features::HOP_FLOATS;
 
@@ -104,14 +109,24 @@ pub enum BeatSource {
     Aubio(Box<AubioTempo>),
 }
 
-impl Default for BeatSource {
-    /// The engine's own tracker: it measures better on everything in `examples/beats.rs`.
-    fn default() -> Self {
-        BeatSource::Own(Box::default())
-    }
-}
-
 impl BeatSource {
+    /// The engine's own tracker: it measures better than the alternatives, see `models/beat.md`.
+    ///
+    /// # Errors
+    /// Names the setting or the tensor of the weights that does not fit.
+    pub fn own(backend: &Backend, weights: &Weights) -> Result<Self, BeatError> {
+        Ok(BeatSource::Own(Box::new(BeatTracker::new(backend, weights)?)))
+    }
+
+    /// Another stream begins: forget this one.
+    pub fn reset(&mut self) {
+        match self {
+            BeatSource::Own(tracker) => tracker.reset(),
+            #[cfg(feature = "aubio")]
+            BeatSource::Aubio(tracker) => tracker.reset(),
+        }
+    }
+
     /// One hop: its features, the 400 samples that it added, and the samples that have arrived in all.
     #[cfg_attr(not(feature = "aubio"), allow(unused_variables))]
     pub fn step(&mut self, hop: &[f32; HOP_FLOATS], audio: &[f32], now_samples: u64) -> BeatState {

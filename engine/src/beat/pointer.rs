@@ -1,43 +1,38 @@
 //! A forward filter over (tempo, phase): the probability that the music is at each point of a beat at each tempo.
 //!
-//! A state is a tempo (a beat of `n` quarter hops, 55 to 215 BPM) and a place in that beat. Every hop all states
-//! move on by four places; where a beat ends, the tempo may change a little. Evidence multiplies states near
-//! their beat up when there is an onset, and down when there is none. It must not allocate once built.
+//! A state is a tempo (a beat of `n` quarter hops, 55 to 215 BPM) and a place in that beat. Every step all states
+//! move on by as many places as a step has; where a beat ends, the tempo may change a little. What the network believes
+//! multiplies the states. It must not allocate once built.
 
-/// Places per hop.
-const FINE: usize = 4;
+use super::network::{Belief, HOPS_PER_STEP, PLACES, POSITIONS, TEMPI, class_of};
+
+/// Places to a step.
+const FINE: usize = 4 * HOPS_PER_STEP;
 /// Quarter hops per minute.
-const PER_MINUTE: f64 = 60.0 * 60.0 * FINE as f64;
+const PER_MINUTE: f64 = 60.0 * 60.0 * 4.0;
 const SLOWEST_BPM: f64 = 55.0;
 const FASTEST_BPM: f64 = 215.0;
-/// Where tempi are most usual, and how many octaves away they are unusual.
-const USUAL_BPM: f64 = 112.0;
-const USUAL_OCTAVES: f64 = 0.55;
-/// How strongly evidence counts.
-const TRUST: f32 = 0.85;
-/// An onset counts within about this many hops of the beat.
-const WIDTH_HOPS: f64 = 1.3;
-/// Worth of an onset on the half beat, beside one on the beat.
-const OFFBEAT: f64 = 0.4;
+/// How strongly one step's belief about phase and tempo counts: steps that follow each other say much the same.
+const PHASE_TRUST: f32 = 0.25;
+const TEMPO_TRUST: f32 = 0.06;
+/// The least share of an even belief that the network is taken to leave to everything: it may be surely wrong.
+const DOUBT: f32 = 0.08;
 /// Readiness to change tempo at a beat: higher is steadier.
 const STEADINESS: f64 = 120.0;
 /// Probability of any tempo at all after a beat.
-const SURPRISE: f64 = 2e-4;
-/// Per hop, this share of belief is spread over everything: what was ruled out can come back.
-const LEAK: f32 = 5e-4;
-/// How much a tempo's unusualness costs at each beat.
-const BIAS: f64 = 0.15;
-/// Distances from the beat, in quarter hops, that the evidence table tells apart.
-const TABLE: usize = 64;
+const SURPRISE: f64 = 1e-3;
+/// Per step, this share of belief is spread over everything: what was ruled out can come back.
+const LEAK: f32 = 1e-3;
+/// Phases that the evidence table tells apart.
+const TABLE: usize = 128;
 
 struct Tempo {
     /// Places in the beat.
     places: usize,
     /// Start of this tempo's states.
     start: usize,
-    /// Mean of the template, so that no tempo gains from onsets at random.
-    mean: f32,
-    prior: f32,
+    /// Which of the network's tempo classes it is, with its fraction.
+    class: f32,
 }
 
 /// The filter.
@@ -46,7 +41,6 @@ pub struct Pointer {
     belief: Vec<f32>,
     /// Which entry of the evidence table each state uses.
     entry: Vec<u8>,
-    template: [f32; TABLE],
     /// `[from][to]`.
     change: Vec<f32>,
     arriving: Vec<f32>,
@@ -59,7 +53,7 @@ pub struct Pointer {
 pub struct Reading {
     /// Beats per minute.
     pub bpm: f64,
-    /// Phase in beats, 0..1, of the evidence (its own latency not yet taken off).
+    /// Phase in beats, 0..1, at the newest hop.
     pub phase: f64,
     /// 0..1: share of belief at this tempo, times how sharp its phase is.
     pub sharpness: f32,
@@ -75,32 +69,13 @@ impl Pointer {
     pub fn new() -> Self {
         let shortest = (PER_MINUTE / FASTEST_BPM).ceil() as usize;
         let longest = (PER_MINUTE / SLOWEST_BPM).floor() as usize;
-        let bump = |hops: f64| (-0.5 * (hops / WIDTH_HOPS).powi(2)).exp();
-        // Entry 2 d: distance d from the beat; odd entries: distance from the half beat.
-        let mut template = [0.0; TABLE];
-        for d in 0..TABLE / 2 - 1 {
-            let t = bump(d as f64 / FINE as f64);
-            template[2 * d] = t as f32;
-            template[2 * d + 1] = (OFFBEAT * t) as f32;
-        }
         let (mut tempi, mut entry, mut start) = (Vec::new(), Vec::new(), 0);
         for places in shortest..=longest {
-            let mut sum = 0.0;
-            for p in 0..places {
-                let from_beat = p.min(places - p).min(TABLE / 2 - 1);
-                let from_half = (2 * p).abs_diff(places).div_ceil(2).min(TABLE / 2 - 1);
-                let (a, b) = (2 * from_beat, 2 * from_half + 1);
-                let best = if template[a] >= template[b] { a } else { b };
-                sum += template[best];
-                entry.push(best as u8);
-            }
-            let octaves = (PER_MINUTE / places as f64 / USUAL_BPM).log2() / USUAL_OCTAVES;
-            let prior = (-0.5 * octaves * octaves).exp() as f32;
-            tempi.push(Tempo { places, start, mean: sum / places as f32, prior });
+            entry.extend((0..places).map(|p| (p * TABLE / places) as u8));
+            let class = class_of(PER_MINUTE / places as f64).clamp(0.0, (TEMPI - 1) as f64);
+            tempi.push(Tempo { places, start, class: class as f32 });
             start += places;
         }
-        let total: f32 = tempi.iter().map(|t| t.prior).sum();
-        tempi.iter_mut().for_each(|t| t.prior /= total);
         let count = tempi.len();
         let mut change = vec![0.0; count * count];
         for (i, row) in change.chunks_exact_mut(count).enumerate() {
@@ -108,17 +83,14 @@ impl Pointer {
             let near: Vec<f64> =
                 tempi.iter().map(|t| (-STEADINESS * (t.places as f64 / from - 1.0).abs()).exp()).collect();
             let sum: f64 = near.iter().sum();
-            for ((c, n), t) in row.iter_mut().zip(&near).zip(&tempi) {
-                let octaves = (PER_MINUTE / t.places as f64 / USUAL_BPM).log2() / USUAL_OCTAVES;
-                let kept = (1.0 - SURPRISE) * n / sum + SURPRISE * f64::from(t.prior);
-                *c = (kept * (-BIAS * octaves * octaves).exp()) as f32;
+            for (c, n) in row.iter_mut().zip(&near) {
+                *c = ((1.0 - SURPRISE) * n / sum + SURPRISE / count as f64) as f32;
             }
         }
         let mut pointer = Self {
             belief: vec![0.0; start],
             scratch: vec![0.0; longest + FINE],
             entry,
-            template,
             change,
             arriving: vec![0.0; count * FINE],
             next: vec![0.0; count * FINE],
@@ -130,37 +102,51 @@ impl Pointer {
 
     /// Back to knowing nothing.
     pub fn reset(&mut self) {
+        let share = 1.0 / self.tempi.len() as f32;
         for t in &self.tempi {
-            self.belief[t.start..t.start + t.places].fill(t.prior / t.places as f32);
+            self.belief[t.start..t.start + t.places].fill(share / t.places as f32);
         }
     }
 
-    /// One hop later, with this evidence (see [`super::onset::Evidence`]).
-    pub fn step(&mut self, onset: f32) {
+    /// One step later, with what the network believes now.
+    pub fn step(&mut self, heard: &Belief) {
         self.advance();
+        let mut phase = [0.0; PLACES];
+        for p in 0..POSITIONS {
+            phase[p % PLACES] += heard.position[p];
+        }
+        // 1 is even; without music everything is.
+        let doubt = 1.0 - (1.0 - DOUBT) * heard.music;
         let mut likely = [0.0; TABLE];
-        for (l, t) in likely.iter_mut().zip(self.template) {
-            *l = (TRUST * onset * t).exp();
+        for (i, l) in likely.iter_mut().enumerate() {
+            // The middle of an entry lies between two of the network's places.
+            let at = (i as f32 + 0.5) * PLACES as f32 / TABLE as f32;
+            let (low, share) = (at as usize, at.fract());
+            let p = phase[low % PLACES] * (1.0 - share) + phase[(low + 1) % PLACES] * share;
+            *l = (doubt + (1.0 - doubt) * p * PLACES as f32).powf(PHASE_TRUST);
         }
         let mut total = 0.0;
         for t in &self.tempi {
-            let fair = (-TRUST * onset * t.mean).exp();
+            let (low, share) = (t.class as usize, t.class.fract());
+            let p = heard.tempo[low] * (1.0 - share) + heard.tempo[(low + 1).min(TEMPI - 1)] * share;
+            let fits = (doubt + (1.0 - doubt) * p * TEMPI as f32).powf(TEMPO_TRUST);
             let states = t.start..t.start + t.places;
             for (b, e) in self.belief[states.clone()].iter_mut().zip(&self.entry[states]) {
-                *b *= likely[usize::from(*e) % TABLE] * fair;
+                *b *= likely[usize::from(*e) % TABLE] * fits;
                 total += *b;
             }
         }
-        let (keep, leak) = ((1.0 - LEAK) / total.max(1e-30), LEAK);
+        let keep = (1.0 - LEAK) / total.max(1e-30);
+        let share = LEAK / self.tempi.len() as f32;
         for t in &self.tempi {
-            let spread = leak * t.prior / t.places as f32;
+            let spread = share / t.places as f32;
             for b in &mut self.belief[t.start..t.start + t.places] {
                 *b = *b * keep + spread;
             }
         }
     }
 
-    /// All states move on by one hop; those that pass a beat choose a tempo.
+    /// All states move on by one step; those that pass a beat choose a tempo.
     fn advance(&mut self) {
         let count = self.tempi.len();
         for (i, t) in self.tempi.iter().enumerate() {

@@ -1,33 +1,32 @@
-//! The engine's own beat tracker: evidence, filter, clock and bar, one hop at a time.
+//! The engine's own beat tracker: network, filter, clock and bar, one hop at a time.
 //!
-//! `step` is causal and allocates nothing. What it says about now already has the latency of its own evidence
-//! taken off. It must not see audio, only feature hops.
+//! `step` is causal and allocates nothing. It must not see audio, only feature hops.
+
+use odori_kernels::{Backend, Weights};
 
 use super::bar::Bar;
 use super::clock::{Clock, wrap};
-use super::onset::Onset;
+use super::network::{BeatError, BeatNetwork, HOPS_PER_STEP};
 use super::pointer::Pointer;
 use super::{ANNOUNCE_AHEAD_S, BEATS_PER_BAR, BeatState, LEAST_CONFIDENCE, PredictedBeat, RATE};
 use crate::features::{HOP_FLOATS, HOPS_PER_SECOND};
 
-/// Onset evidence comes this long after the sound, because the window must fill: measured on clicks and drums by
-/// `examples/beats.rs`, such that the median lag of predicted beats is zero.
-const EVIDENCE_LATENCY_S: f64 = 0.028;
-/// Evidence that is kept to see whether it repeats: about 8.5 s.
-const HISTORY: usize = 512;
+/// Smoothed probability of music below which nothing is followed.
+const MUSIC: f32 = 0.5;
+/// Smoothed sharpness of the network's own idea of the phase: at the first nothing is followed, at the second all of it.
+const VAGUE: f32 = 0.15;
+const CLEAR: f32 = 0.5;
 
 /// One stream's tracker.
 pub struct BeatTracker {
-    onset: Onset,
+    network: BeatNetwork,
     pointer: Pointer,
     clock: Clock,
     bar: Bar,
-    history: [f32; HISTORY],
-    hops: usize,
-    /// Smoothed onset activity, 0..1: falls in silence.
-    activity: f32,
-    /// The strongest recent onset, fading within seconds.
-    recent: f32,
+    /// Smoothed probability of music.
+    music: f32,
+    /// Smoothed length of the mean vector of the network's phase: 0 for any, 1 for one.
+    clear: f32,
     confidence: f32,
     now_samples: u64,
     /// Count of the last beat told.
@@ -35,78 +34,59 @@ pub struct BeatTracker {
     told_time: f64,
     predicted: Option<PredictedBeat>,
     last_tap: Option<f64>,
-    /// When sound was first heard, and whether the bar has been told.
-    began: Option<f64>,
-    bar_begun: bool,
-}
-
-impl Default for BeatTracker {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl BeatTracker {
-    pub fn new() -> Self {
-        Self {
-            onset: Onset::default(),
+    /// # Errors
+    /// Names the setting or the tensor of the weights that does not fit.
+    pub fn new(backend: &Backend, weights: &Weights) -> Result<Self, BeatError> {
+        Ok(Self {
+            network: BeatNetwork::new(backend, weights)?,
             pointer: Pointer::new(),
             clock: Clock::default(),
             bar: Bar::default(),
-            history: [0.0; HISTORY],
-            hops: 0,
-            activity: 0.0,
-            recent: 0.0,
+            music: 0.0,
+            clear: 0.0,
             confidence: 0.0,
             now_samples: 0,
             told: i64::MIN,
             told_time: f64::NEG_INFINITY,
             predicted: None,
             last_tap: None,
-            began: None,
-            bar_begun: false,
-        }
+        })
     }
 
     /// Another stream begins: forget this one.
     pub fn reset(&mut self) {
-        *self = Self::new();
+        self.network.reset();
+        self.pointer.reset();
+        (self.clock, self.bar) = (Clock::default(), Bar::default());
+        (self.music, self.clear, self.confidence, self.now_samples) = (0.0, 0.0, 0.0, 0);
+        (self.told, self.told_time, self.predicted, self.last_tap) = (i64::MIN, f64::NEG_INFINITY, None, None);
     }
 
     /// One feature hop; `now_samples` is the count of samples that have arrived with it.
     pub fn step(&mut self, hop: &[f32; HOP_FLOATS], now_samples: u64) -> BeatState {
-        let seconds = 1.0 / HOPS_PER_SECOND;
-        let evidence = self.onset.step(hop);
         self.now_samples = now_samples;
-        self.history[self.hops % HISTORY] = evidence.onset;
-        self.hops += 1;
-        // Where nothing has sounded for a few seconds there is nothing to follow, however regular it was.
-        self.recent = (self.recent * 0.99).max(evidence.onset.min(1.0));
-        let alive = evidence.activity * (1.5 * self.recent).min(1.0);
-        self.activity += (alive - self.activity) / 30.0;
-
-        self.pointer.step(evidence.onset * evidence.activity.max(0.2));
-        let reading = self.pointer.reading();
-        let belief = reading.sharpness * self.activity;
-        let phase = reading.phase + EVIDENCE_LATENCY_S * reading.bpm / 60.0;
-        let jumps = self.clock.jumps;
-        self.clock.step(seconds, reading.bpm, phase, f64::from(belief));
-        if self.clock.jumps != jumps {
-            self.bar.forget();
+        self.clock.advance(1.0 / HOPS_PER_SECOND);
+        if let Some(heard) = self.network.step(hop) {
+            self.pointer.step(heard);
+            let reading = self.pointer.reading();
+            self.music += (heard.music - self.music) / 15.0;
+            self.clear += (heard.clearness() - self.clear) / 30.0;
+            let clear = ((self.clear - VAGUE) / (CLEAR - VAGUE)).clamp(0.0, 1.0);
+            let belief = reading.sharpness * clear * ((self.music - MUSIC) / (1.0 - MUSIC)).max(0.0);
+            let jumps = self.clock.jumps;
+            self.clock.correct(HOPS_PER_STEP as f64 / HOPS_PER_SECOND, reading.bpm, reading.phase, f64::from(belief));
+            if self.clock.jumps != jumps {
+                self.bar.forget();
+            }
+            let agrees = 1.0 - 2.0 * wrap(reading.phase - self.clock.beats).abs() as f32;
+            let target = if self.clock.running { (belief * agrees).clamp(0.0, 1.0) } else { 0.0 };
+            // Trust grows within a second and fades within two.
+            self.confidence += (target - self.confidence) / if target > self.confidence { 22.0 } else { 60.0 };
+            self.bar.step(heard, self.clock.beats);
         }
-
-        let agrees = 1.0 - 2.0 * wrap(phase - self.clock.beats).abs() as f32;
-        let target = if self.clock.running {
-            (belief * agrees * self.repeats()).clamp(0.0, 1.0)
-        } else {
-            0.0
-        };
-        // Trust grows within a second and fades within two.
-        self.confidence += (target - self.confidence) / if target > self.confidence { 45.0 } else { 120.0 };
-
-        self.begin_bar(evidence.onset);
-        let heard_beats = self.clock.beats - EVIDENCE_LATENCY_S * self.clock.bpm / 60.0;
-        self.bar.step(hop, evidence.low, evidence.high, heard_beats);
         self.announce();
         self.state()
     }
@@ -166,41 +146,6 @@ impl BeatTracker {
     pub fn tap_downbeat(&mut self, samples: u64) {
         let beats = self.clock.beats + (samples as f64 - self.now_samples as f64) / RATE * self.clock.bpm / 60.0;
         self.bar.set_downbeat(beats.round() as i64);
-    }
-
-    /// Music usually begins on a downbeat: once the beat is known, the bar is counted from the first sound.
-    fn begin_bar(&mut self, onset: f32) {
-        let now = self.now_samples as f64 / RATE;
-        if self.began.is_none() && onset > 0.3 {
-            self.began = Some(now - EVIDENCE_LATENCY_S);
-        }
-        if let Some(began) = self.began
-            && !self.bar_begun
-            && self.confidence > 0.25
-        {
-            self.bar_begun = true;
-            let beats_then = self.clock.beats - (now - began) * self.clock.bpm / 60.0;
-            self.bar.begin(beats_then.round() as i64);
-        }
-    }
-
-    /// How well the evidence of the last seconds repeats after one, two and four beats: 0..1.
-    fn repeats(&self) -> f32 {
-        let hops_per_beat = 60.0 * HOPS_PER_SECOND / self.clock.bpm;
-        let kept = self.hops.min(HISTORY);
-        let at = |back: usize| self.history[(self.hops - 1 - back) % HISTORY];
-        let energy: f32 = (0..kept).map(|i| at(i) * at(i)).sum::<f32>() / kept.max(1) as f32;
-        let mut best = 0.0_f32;
-        for beats in [1.0, 2.0, 4.0] {
-            let lag = (beats * hops_per_beat).round() as usize;
-            for lag in lag.saturating_sub(1)..=lag + 1 {
-                if lag * 2 < kept {
-                    let sum: f32 = (0..kept - lag).map(|i| at(i) * at(i + lag)).sum();
-                    best = best.max(sum / (kept - lag) as f32 / (energy + 1e-3));
-                }
-            }
-        }
-        ((best - 0.12) / 0.35).clamp(0.0, 1.0)
     }
 
     fn announce(&mut self) {

@@ -296,6 +296,10 @@ impl Run<'_> {
                     unsafe { (table.axpby)(fa, a.at(x + from), fb, a.at(z + from), a.at(y + from), n, act) };
                 });
             }
+            CpuStep::GruCell { gates_x, gates_h, h, n } => {
+                // SAFETY: see above. A cell is too small to share out.
+                unsafe { (self.table.gru_cell)(a.at(gates_x), a.at(gates_h), a.at(h), n) };
+            }
             CpuStep::Move { x, y, outer, x_outer, y_outer, inner, x_inner, y_inner, len } => {
                 let table = self.table;
                 let row = |o: usize| {

@@ -98,6 +98,7 @@ pub struct Table {
     pub softmax: unsafe fn(*mut f32, usize, f32),
     pub ring_attention: unsafe fn(&RingArgs),
     pub axpby: unsafe fn(f32, *const f32, f32, *const f32, *mut f32, usize, Act),
+    pub gru_cell: unsafe fn(*const f32, *const f32, *mut f32, usize),
     pub distances: unsafe fn(*const f32, *const f32, usize, usize, *mut f32),
     pub copy_rows: unsafe fn(*const f32, usize, *mut f32, usize, usize, usize),
     pub gaussians: unsafe fn(*mut f32, usize, u32, u32, u32),
@@ -147,6 +148,11 @@ macro_rules! level {
                 unsafe { rows::axpby::<S>(a, x, b, z, y, n, act) }
             }
             $(#[target_feature(enable = $feature)])?
+            unsafe fn gru_cell(gates_x: *const f32, gates_h: *const f32, h: *mut f32, n: usize) {
+                // SAFETY: as above.
+                unsafe { rows::gru_cell::<S>(gates_x, gates_h, h, n) }
+            }
+            $(#[target_feature(enable = $feature)])?
             unsafe fn distances(x: *const f32, codes: *const f32, d: usize, vectors: usize, out: *mut f32) {
                 // SAFETY: as above.
                 unsafe { rows::distances::<S>(x, codes, d, vectors, out) }
@@ -186,6 +192,7 @@ macro_rules! level {
                 softmax,
                 ring_attention,
                 axpby,
+                gru_cell,
                 distances,
                 copy_rows,
                 gaussians,

@@ -2,7 +2,7 @@
 //!
 //! All generic over [`Simd`] and inlined into the instantiations of `level.rs`. No threads, no allocation.
 
-use super::simd::{Simd, activate, exp, load_upto, store_upto};
+use super::simd::{Simd, activate, exp, load_upto, sigmoid, store_upto, tanh};
 use crate::plan::Act;
 
 /// Per channel over `rows` rows of `c`: sums of (x - first) and of its square, into `sums` (2, c).
@@ -269,6 +269,29 @@ pub unsafe fn axpby<S: Simd>(a: f32, x: *const f32, b: f32, z: *const f32, y: *m
         while at < n {
             let v = S::fma(a, load_upto::<S>(x.add(at), n - at), S::mul(b, load_upto::<S>(z.add(at), n - at)));
             store_upto::<S>(y.add(at), activate::<S>(act, v), n - at);
+            at += S::LANES;
+        }
+    }
+}
+
+/// One step of a gated recurrent unit, in place in `h`; see `Op::GruCell`.
+///
+/// # Safety
+/// The instruction set of `S`; `gates_x` and `gates_h` hold (3, n), `h` holds n and is apart from them.
+#[inline(always)]
+pub unsafe fn gru_cell<S: Simd>(gates_x: *const f32, gates_h: *const f32, h: *mut f32, n: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut at = 0;
+        while at < n {
+            let left = n - at;
+            let gate = |from: *const f32, k: usize| load_upto::<S>(from.add(k * n + at), left);
+            let reset = sigmoid::<S>(S::add(gate(gates_x, 0), gate(gates_h, 0)));
+            let update = sigmoid::<S>(S::add(gate(gates_x, 1), gate(gates_h, 1)));
+            let new = tanh::<S>(S::fma(reset, gate(gates_h, 2), gate(gates_x, 2)));
+            // (1 - u) new + u h = new + u (h - new)
+            let old = load_upto::<S>(h.add(at), left);
+            store_upto::<S>(h.add(at), S::fma(update, S::sub(old, new), new), left);
             at += S::LANES;
         }
     }

@@ -26,6 +26,7 @@ pub enum CpuStep {
     Sample { logits: At, ids: At, v: usize, temperature: Scalar, top_p: Scalar, seed: Step, step: Step, slot: u32 },
     Noise { y: At, len: usize, seed: Step, step: Step },
     Axpby { a: Scalar, x: At, b: Scalar, z: At, y: At, len: usize, act: Act },
+    GruCell { gates_x: At, gates_h: At, h: At, n: usize },
     /// Runs of `len` elements: `outer` times `inner`, with their steps in x and y. Copies, concatenations and all reshapes.
     Move { x: At, y: At, outer: usize, x_outer: usize, y_outer: usize, inner: usize, x_inner: usize, y_inner: usize, len: usize },
 }
@@ -136,6 +137,7 @@ impl Builder<'_> {
             Op::Noise { y, len, seed, step } => CpuStep::Noise { y: self.at(y), len, seed, step },
             Op::Copy { x, x_offset, y, y_offset, len } => one_move(self.at(x) + x_offset, self.at(y) + y_offset, 1, 0, 0, len),
             Op::Axpby { a, x, b, z, y, len, act } => CpuStep::Axpby { a, x: self.at(x), b, z: self.at(z), y: self.at(y), len, act },
+            Op::GruCell { gates_x, gates_h, h, n } => CpuStep::GruCell { gates_x: self.at(gates_x), gates_h: self.at(gates_h), h: self.at(h), n },
             Op::Concat { ref xs, y, hw } => {
                 let total: usize = xs.iter().map(|&(_, c)| c).sum();
                 let mut before = 0;

@@ -272,6 +272,13 @@ impl Lower<'_> {
                     unsafe { rearrange::axpby::launch_unchecked(client, count, dim, x.arg(), z.arg(), y.arg(), a, b, len as u32, act_code(act)) };
                 });
             }
+            Op::GruCell { gates_x, gates_h, h, n } => {
+                let (x, g, h) = (self.buf(gates_x), self.buf(gates_h), self.buf(h));
+                self.launch(n, move |client, count, dim, _| {
+                    // SAFETY: see above.
+                    unsafe { rearrange::gru_cell::launch_unchecked(client, count, dim, x.arg(), g.arg(), h.arg(), n as u32) };
+                });
+            }
             Op::Concat { ref xs, y, hw } => {
                 let total: usize = xs.iter().map(|&(_, c)| c).sum();
                 let mut before = 0;

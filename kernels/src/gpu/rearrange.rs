@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::math::{activate, gaussian};
+use super::math::{activate, gaussian, sigmoid};
 
 /// Runs of `len` elements, `outer` times `inner` of them, with their steps; one unit per element.
 /// Copies, concatenations, rings and all reshapes are this.
@@ -49,6 +49,20 @@ pub fn axpby(x: &[f32], z: &[f32], y: &mut [f32], a: f32, b: f32, len: u32, #[co
     let id = ABSOLUTE_POS as u32;
     if id < len {
         y[id as usize] = activate(a * x[id as usize] + b * z[id as usize], act);
+    }
+}
+
+/// One step of a gated recurrent unit, in place in `h`; see `Op::GruCell`.
+#[cube(launch_unchecked)]
+pub fn gru_cell(gates_x: &[f32], gates_h: &[f32], h: &mut [f32], n: u32) {
+    let id = ABSOLUTE_POS as u32;
+    if id < n {
+        let i = id as usize;
+        let (u, w) = ((n + id) as usize, (2u32 * n + id) as usize);
+        let reset = sigmoid(gates_x[i] + gates_h[i]);
+        let update = sigmoid(gates_x[u] + gates_h[u]);
+        let new = 2.0f32 * sigmoid(2.0f32 * (gates_x[w] + reset * gates_h[w])) - 1.0f32;
+        h[i] = new + update * (h[i] - new);
     }
 }
 

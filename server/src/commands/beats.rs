@@ -1,8 +1,10 @@
 //! `odori beats`: what a live listener would know of a song's beats, and when.
 
+use anyhow::Context;
 use odori_engine::audio::MODEL_RATE;
 use odori_engine::beat::{BeatSource, PredictedBeat};
 use odori_engine::features::{Features, HOP_SAMPLES};
+use odori_kernels::{Backend, Weights, cpu};
 use serde::Serialize;
 
 use crate::cli::{BeatsArgs, Tracker};
@@ -35,7 +37,10 @@ impl From<PredictedBeat> for Line {
 
 fn tracker(kind: Tracker) -> anyhow::Result<BeatSource> {
     match kind {
-        Tracker::Odori => Ok(BeatSource::default()),
+        Tracker::Odori => {
+            let weights = Weights::from_safetensors(crate::engine::BEAT).context("the built-in beat weights")?;
+            Ok(BeatSource::own(&Backend::Cpu(cpu::Pool::new(1)), &weights)?)
+        }
         #[cfg(feature = "aubio")]
         Tracker::Aubio => {
             let tracker = odori_engine::beat::AubioTempo::new().ok_or_else(|| anyhow::anyhow!("aubio cannot be started; use --tracker odori"))?;

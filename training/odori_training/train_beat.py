@@ -1,0 +1,207 @@
+"""Trains the beat network on beat_data's songs and exports models/beat.safetensors.
+
+    python -m odori_training.train_beat [--minutes M] [--resume]
+
+Crops of 24 s; a quarter go on from the state at the end of the crop before, so that long streams are no surprise.
+Held-out tunes and songs give the figures: the beat's phase error and the share of hops at the right tempo.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.numpy import load_file
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from . import skeleton as sk
+from .beat_data import OUT
+from .beat_model import BEATS, FASTEST, HOPS_PER_STEP, PLACES, POSITIONS, SLOWEST, TEMPI, BeatConfig, BeatNetwork, config_json
+
+CROP = 24 * 60
+VERSION = "1.0"
+
+
+def soft_circular(x, classes, width):
+    """(…) positions in class units to (…, classes): a circular bump of standard deviation `width`."""
+    d = torch.arange(classes) - x[..., None]
+    d = (d + classes / 2) % classes - classes / 2
+    return torch.softmax(-0.5 * (d / width) ** 2, -1)
+
+
+def targets(beat, bpm):
+    position = soft_circular((beat % BEATS) * PLACES, POSITIONS, 0.7)
+    index = torch.log(bpm.clamp(min=SLOWEST) / SLOWEST) / np.log(FASTEST / SLOWEST) * (TEMPI - 1)
+    tempo = torch.softmax(-0.5 * ((torch.arange(TEMPI) - index[..., None]) / 0.7) ** 2, -1)
+    return position, tempo, (bpm > 0).float()
+
+
+def fold_bar(x):
+    """(…, 64) probabilities of bar positions to (…, 16) of beat positions."""
+    return x.unflatten(-1, (BEATS, PLACES)).sum(-2)
+
+
+def losses(out, beat, bpm, bars):
+    position, tempo, music = out[:3]
+    p, t, m = targets(beat, bpm)
+    log = F.log_softmax(position, -1)
+    log_beat = torch.logsumexp(log.unflatten(-1, (BEATS, PLACES)), -2)
+    in_beat = -(fold_bar(p) * log_beat).sum(-1)
+    in_bar = -(p * log).sum(-1) - in_beat
+    # Without music every position is as likely.
+    flat = -log_beat.mean(-1)
+    beat_loss = torch.where(m > 0, in_beat, 0.3 * flat)
+    bar_loss = in_bar * m * bars[:, None]
+    tempo_loss = -(t * F.log_softmax(tempo, -1)).sum(-1) * m
+    music_loss = F.binary_cross_entropy_with_logits(music, m, reduction="none")
+    return beat_loss.mean(), bar_loss.mean(), tempo_loss.mean(), music_loss.mean()
+
+
+class Songs:
+    def __init__(self, folder: Path, test: bool, seed: int):
+        self.d = load_file(folder / "songs.safetensors")
+        self.ids, self.rng = np.flatnonzero(self.d["test"] == int(test)), np.random.default_rng(seed)
+        self.length = np.diff(self.d["start"])
+        self.ids = self.ids[self.length[self.ids] >= CROP]
+        self.silent = [k for k in self.ids if not self.d["bpm"][self.d["start"][k] : self.d["start"][k + 1]].any()]
+
+    def song(self, k):
+        s = slice(self.d["start"][k], self.d["start"][k + 1])
+        hops, beat, bpm = (torch.from_numpy(self.d[n][s].astype(np.float32)) for n in ("hops", "beat", "bpm"))
+        whole = len(hops) // HOPS_PER_STEP * HOPS_PER_STEP
+        return hops[:whole], beat[1:whole:HOPS_PER_STEP], bpm[1:whole:HOPS_PER_STEP]
+
+    def batch(self, size):
+        hops, beat, bpm = np.zeros((size, CROP, 81), np.float32), np.zeros((size, CROP), np.float32), np.zeros((size, CROP), np.float32)
+        ids = self.rng.choice(self.ids, size)
+        for b, k in enumerate(ids):
+            at = 0 if self.rng.random() < 0.2 else int(self.rng.integers(self.length[k] - CROP + 1))
+            s = slice(self.d["start"][k] + at, self.d["start"][k] + at + CROP)
+            hops[b], beat[b], bpm[b] = self.d["hops"][s], self.d["beat"][s], self.d["bpm"][s]
+            if self.rng.random() < 0.5:  # another loudness: the logarithm is of 1 + power
+                gain = 10 ** (self.rng.uniform(-14, 8) / 10)
+                power = np.expm1(hops[b, :, :80] / 0.25) * gain
+                hops[b, :, :80] = 0.25 * np.log1p(power)
+            if self.rng.random() < 0.4:  # a band of the spectrum is missing
+                low = int(self.rng.integers(0, 70))
+                hops[b, :, low : low + int(self.rng.integers(4, 24))] *= np.float32(self.rng.uniform(0, 0.6))
+            if self.silent and self.rng.random() < 0.25:  # the music has not begun, or is over
+                edge = int(self.rng.integers(30, CROP // 2))
+                where = slice(0, edge) if self.rng.random() < 0.6 else slice(CROP - edge, CROP)
+                k = int(self.rng.choice(self.silent))
+                at = self.d["start"][k] + int(self.rng.integers(self.length[k] - CROP + 1))
+                hops[b, where] = self.d["hops"][at : at + edge] if self.rng.random() < 0.6 else 0
+                bpm[b, where] = 0
+        return torch.from_numpy(hops), torch.from_numpy(beat[:, 1::HOPS_PER_STEP]), torch.from_numpy(bpm[:, 1::HOPS_PER_STEP]), torch.from_numpy(self.d["bars"][ids].astype(np.float32))
+
+
+@torch.no_grad()
+def judge(model, songs: Songs):
+    """Median absolute phase error in beats, share of steps whose phase is within 0.15 and whose tempo is within 6 %; after 6 s."""
+    rows = []
+    for k in songs.ids:
+        hops, beat, bpm = songs.song(k)
+        position, tempo, _, _ = model(hops[None])
+        p = fold_bar(torch.softmax(position[0], -1))
+        turn = torch.exp(2j * torch.pi * torch.arange(PLACES) / PLACES)
+        phase = torch.angle((p * turn).sum(-1)) / (2 * torch.pi)
+        error = (phase - beat + 0.5) % 1 - 0.5
+        found = SLOWEST * (FASTEST / SLOWEST) ** (tempo[0].argmax(-1) / (TEMPI - 1))
+        bar = (position[0].argmax(-1) / PLACES - beat + 2) % 4 - 2
+        ok = (bpm > 0) & (torch.arange(len(bpm)) > 180)
+        rows.append([error[ok].abs().median(), (error[ok].abs() < 0.15).float().mean(), ((found[ok] / bpm[ok] - 1).abs() < 0.06).float().mean(), (bar[ok].abs() < 0.3).float().mean()])
+    return np.array(rows)
+
+
+def exported(name):
+    """PyTorch's name of a tensor as the file has it: gru1.weight_ih_l0 is gru1.input.weight."""
+    for ours, theirs in (("input", "ih"), ("state", "hh")):
+        for kind in ("weight", "bias"):
+            name = name.replace(f".{kind}_{theirs}_l0", f".{ours}.{kind}")
+    return name
+
+
+def export(model, path, figures):
+    meta = {"config": json.dumps(config_json(model.cfg)), "version": VERSION, "figures": json.dumps(figures)}
+    save_file({exported(k): v.detach().half().contiguous() for k, v in model.state_dict().items()}, path, meta)
+
+
+def load_beat(path=sk.ROOT / "models/beat.safetensors"):
+
+    with safe_open(path, "pt") as f:
+        model = BeatNetwork(BeatConfig(**json.loads(f.metadata()["config"])))
+        model.load_state_dict({k: f.get_tensor(exported(k)).float() for k in model.state_dict()})
+    return model.eval()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=45.0)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--export", type=Path, default=sk.ROOT / "models/beat.safetensors")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    train, test = Songs(args.out, False, args.seed), Songs(args.out, True, args.seed)
+    names = json.loads(safe_open(args.out / "songs.safetensors", "np").metadata()["names"])
+    model = BeatNetwork()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=1e-3, betas=(0.9, 0.98))
+    done, spent, best = 0, 0.0, 0.0
+    checkpoint = args.out / "beat.pt"
+    if args.resume and checkpoint.exists():
+        c = torch.load(checkpoint, weights_only=False)
+        model.load_state_dict(c["model"])
+        optimiser.load_state_dict(c["optimiser"])
+        done, spent, best = c["done"], c["spent"], c["best"]
+    print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(train.ids)} songs, {len(test.ids)} held out")
+    began, saved, state = time.time(), time.time(), None
+    before = spent
+    smooth = None
+    with tqdm(total=args.minutes, unit="min", mininterval=10, bar_format="{l_bar}{bar}| {n:.1f}/{total:.0f} min{postfix}") as bar:
+        while spent < args.minutes:
+            share = spent / args.minutes
+            for g in optimiser.param_groups:
+                g["lr"] = args.rate * min(1, (done + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * share)) + 1e-5
+            hops, beat, bpm, bars = train.batch(args.batch)
+            begin = (None, None)
+            if state is not None and train.rng.random() < 0.25:
+                begin = tuple(s.detach() for s in state)
+            out = model(hops, begin)
+            state = out[3]
+            parts = losses(out, beat, bpm, bars)
+            loss = parts[0] + 0.4 * parts[1] + 0.5 * parts[2] + 0.3 * parts[3]
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            done += 1
+            spent = before + (time.time() - began) / 60
+            now = np.array([p.item() for p in parts])
+            smooth = now if smooth is None else smooth + (now - smooth) * 0.02
+            bar.n = spent
+            bar.set_postfix_str(f", step {done}, beat {smooth[0]:.3f} bar {smooth[1]:.3f} tempo {smooth[2]:.3f} music {smooth[3]:.3f}", refresh=False)
+            if time.time() - saved > 150 or spent >= args.minutes:
+                rows = judge(model.eval(), test)
+                model.train()
+                midi = np.array([names[k].startswith("d_") for k in test.ids])
+                for label, pick in (("songs", ~midi), ("tunes", midi)):
+                    if pick.any():
+                        r = rows[pick].mean(0)
+                        tqdm.write(f"step {done} held-out {label}: phase error {np.median(rows[pick, 0]):.3f}, phase right {r[1]:.3f}, tempo right {r[2]:.3f}, bar right {r[3]:.3f}")
+                torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "done": done, "spent": spent, "best": best}, checkpoint)
+                export(model, args.export, {"phase_right": float(rows[:, 1].mean()), "tempo_right": float(rows[:, 2].mean()), "steps": done})
+                saved = time.time()
+
+
+if __name__ == "__main__":
+    main()
