@@ -28,6 +28,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Avatar(AvatarCommand::Import(args)) => commands::avatar::import(args),
         Command::Eval(EvalCommand::Motion(args)) => commands::eval::motion(args),
         Command::Doctor(args) => commands::doctor::run(args),
+        Command::Bench(command) => odori_server::bench::run(command),
     }
 }
 

@@ -10,6 +10,7 @@ fn models(backend: &Backend) -> Models {
     let read = |bytes: &[u8]| Weights::from_safetensors(bytes).unwrap();
     Models::new(
         backend,
+        read(include_bytes!("../../models/beat.safetensors")),
         read(include_bytes!("../../models/tokenizer.safetensors")),
         read(include_bytes!("../../models/motion.safetensors")),
         read(include_bytes!("../../models/denoiser.safetensors")),
