@@ -13,23 +13,22 @@ use odori_kernels::{Backend, Executor, Weights, noise};
 pub struct Options {
     /// On the best GPU, a software one if there is no other, instead of the CPU.
     pub gpu: bool,
-    pub json: bool,
     pub threads: usize,
     pub runs: usize,
     /// Only cases whose name contains this.
     pub only: String,
 }
 
-#[derive(serde::Serialize)]
 pub struct Report {
     /// Instruction set and threads, or the GPU's name.
     pub device: String,
     /// Measured multiply-add ceiling; 0 where none is measured.
     pub peak_gflops: f64,
+    /// Measured ceiling of copying in the second-level cache, read and written bytes counted; 0 where none is measured.
+    pub peak_gbytes: f64,
     pub rows: Vec<Row>,
 }
 
-#[derive(serde::Serialize)]
 pub struct Row {
     pub name: String,
     pub median_us: f64,
@@ -37,6 +36,8 @@ pub struct Row {
     /// Floating point operations over the median; 0 for operations that only move data.
     pub gflops: f64,
     pub percent_of_peak: f64,
+    /// Bytes of inputs, weights as they are stored and the result, each once, over the median.
+    pub gbytes: f64,
     /// Largest difference from the reference, relative to its largest value.
     pub worst_error: f64,
 }
@@ -47,18 +48,20 @@ struct Case {
     b: PlanBuilder,
     weights: Weights,
     inputs: Vec<(Buf, Vec<f32>)>,
+    weight_len: usize,
     out: Buf,
 }
 
 struct Maker {
     b: PlanBuilder,
     weights: Weights,
+    weight_len: usize,
     inputs: Vec<(Buf, Vec<f32>)>,
 }
 
 impl Maker {
     fn new() -> Self {
-        Self { b: PlanBuilder::new(), weights: Weights::new(), inputs: Vec::new() }
+        Self { b: PlanBuilder::new(), weights: Weights::new(), weight_len: 0, inputs: Vec::new() }
     }
 
     fn values(len: usize, seed: u32, scale: f64) -> Vec<f32> {
@@ -74,12 +77,13 @@ impl Maker {
 
     fn weight(&mut self, name: &str, dims: &[usize], scale: f64) -> odori_kernels::plan::Weight {
         let data = Self::values(dims.iter().product(), 1, scale);
+        self.weight_len += data.len();
         self.weights.insert(name, dims, data).unwrap_or_else(|e| panic!("{e}"));
         self.b.weight(name, dims)
     }
 
     fn case(self, name: String, flops: usize, out: Buf) -> Case {
-        Case { name, flops, b: self.b, weights: self.weights, inputs: self.inputs, out }
+        Case { name, flops, b: self.b, weights: self.weights, weight_len: self.weight_len, inputs: self.inputs, out }
     }
 }
 
@@ -210,18 +214,41 @@ fn cases() -> Vec<Case> {
 }
 
 pub fn run(options: &Options) -> Result<Report, String> {
-    let (backend, device, peak) = if options.gpu {
+    let (backend, device, peak, peak_gbytes) = if options.gpu {
         let device = Device::open_best(true).map_err(|e| e.to_string())?;
         let name = format!("{} ({})", device.info().name, device.info().api);
-        (Backend::Gpu(device), name, 0.0)
+        (Backend::Gpu(device), name, 0.0, 0.0)
     } else {
         let pool = Pool::new(options.threads);
         let peak = peak_gflops(&pool, Level::best());
         let name = format!("{} on {} threads", Level::best().name(), pool.threads());
-        (Backend::Cpu(pool), name, peak)
+        let copying = copy_gbytes(&pool);
+        (Backend::Cpu(pool), name, peak, copying)
     };
     let rows = cases().into_iter().filter(|c| c.name.contains(&options.only)).map(|c| measure(c, &backend, peak, options.runs)).collect();
-    Ok(Report { device, peak_gflops: peak, rows })
+    Ok(Report { device, peak_gflops: peak, peak_gbytes, rows })
+}
+
+/// What all threads of the pool together copy within their second-level caches, GB/s, read and written bytes counted.
+fn copy_gbytes(pool: &Pool) -> f64 {
+    const FLOATS: usize = 64 * 1024;
+    const ROUNDS: usize = 2000;
+    let rates = std::sync::Mutex::new(Vec::new());
+    pool.run(pool.threads(), &|_, _| {
+        let (from, mut to) = (vec![1.0f32; FLOATS], vec![0.0f32; FLOATS]);
+        let best = (0..5)
+            .map(|_| {
+                let start = Instant::now();
+                for _ in 0..ROUNDS {
+                    to.copy_from_slice(std::hint::black_box(&from));
+                    std::hint::black_box(&mut to);
+                }
+                (ROUNDS * FLOATS * 8) as f64 / start.elapsed().as_secs_f64() / 1e9
+            })
+            .fold(0.0, f64::max);
+        rates.lock().expect("no panic while held").push(best);
+    });
+    rates.into_inner().expect("no panic while held").iter().sum()
 }
 
 fn measure(case: Case, backend: &Backend, peak: f64, runs: usize) -> Row {
@@ -261,14 +288,16 @@ fn measure(case: Case, backend: &Backend, peak: f64, runs: usize) -> Row {
     times.sort_by(f64::total_cmp);
     let median = times[times.len() / 2];
     let gflops = case.flops as f64 / median / 1e3;
-    Row { name: case.name, median_us: median, best_us: times[0], gflops, percent_of_peak: if peak > 0.0 { 100.0 * gflops / peak } else { 0.0 }, worst_error: worst }
-}
-
-pub fn print(report: &Report) {
-    println!("{}; multiply-add ceiling {:.0} GFLOP/s", report.device, report.peak_gflops);
-    println!("{:<44} {:>10} {:>10} {:>9} {:>7} {:>9}", "operation", "median us", "best us", "GFLOP/s", "% peak", "error");
-    for r in &report.rows {
-        let (g, p) = if r.gflops > 0.0 { (format!("{:.1}", r.gflops), format!("{:.0}", r.percent_of_peak)) } else { ("-".into(), "-".into()) };
-        println!("{:<44} {:>10.2} {:>10.2} {:>9} {:>7} {:>9.1e}", r.name, r.median_us, r.best_us, g, p, r.worst_error);
+    let floats = case.inputs.iter().map(|(_, data)| data.len()).sum::<usize>() + want.len();
+    // Weights as they are shipped, f16: what a kernel reads at the least.
+    let bytes = 4 * floats + 2 * case.weight_len;
+    Row {
+        name: case.name,
+        median_us: median,
+        best_us: times[0],
+        gflops,
+        percent_of_peak: if peak > 0.0 { 100.0 * gflops / peak } else { 0.0 },
+        gbytes: bytes as f64 / median / 1e3,
+        worst_error: worst,
     }
 }

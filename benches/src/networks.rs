@@ -5,15 +5,14 @@ use std::time::Instant;
 use odori_engine::avatar::FACING;
 use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS, Keypoint, SIZES};
 use odori_engine::motion::{BEAT_DIM, MUSIC_DIM, MotionModel, Sampling, StepInput};
-use odori_kernels::{Backend, Weights, cpu};
-use serde::Serialize;
+use odori_kernels::{Backend, Weights};
 
-#[derive(Serialize)]
+/// One network, timed.
 pub struct Row {
+    /// As other runtimes name it, for putting them side by side.
     pub network: String,
-    pub least_ms: f64,
-    pub median_ms: f64,
-    pub p95_ms: f64,
+    /// Every run after warm-up, in milliseconds.
+    pub ms: Vec<f64>,
 }
 
 fn row(network: String, mut run: impl FnMut(u64) -> Result<(), String>) -> Result<Row, String> {
@@ -26,30 +25,28 @@ fn row(network: String, mut run: impl FnMut(u64) -> Result<(), String>) -> Resul
             ms.push(start.elapsed().as_secs_f64() * 1e3);
         }
     }
-    ms.sort_by(f64::total_cmp);
-    Ok(Row { network, least_ms: ms[0], median_ms: ms[50], p95_ms: ms[95] })
+    Ok(Row { network, ms })
 }
 
 fn read(bytes: &[u8]) -> Result<Weights, String> {
     Weights::from_safetensors(bytes).map_err(|e| e.to_string())
 }
 
-/// On the CPU family with this many threads.
+/// On this backend.
 ///
 /// # Errors
 /// If the shipped weights do not fit the engine.
-pub fn run(threads: usize) -> Result<Vec<Row>, String> {
-    let backend = Backend::Cpu(cpu::Pool::new(threads));
+pub fn run(backend: &Backend) -> Result<Vec<Row>, String> {
     let denoiser = read(include_bytes!("../../models/denoiser.safetensors"))?;
     let mut rows = Vec::new();
     for size in SIZES {
-        let mut net = Denoiser::new(&backend, &denoiser, size).map_err(|e| e.to_string())?;
+        let mut net = Denoiser::new(backend, &denoiser, size).map_err(|e| e.to_string())?;
         let warp: Vec<f32> = (0..size * size * 4).map(|i| (i % 97) as f32 / 97.0).collect();
         let validity = vec![0.5; size * size];
         net.set_reference(&warp).map_err(|e| e.to_string())?;
         let mut out = DenoiseOutput::default();
         for steps in [1, 2] {
-            rows.push(row(format!("denoiser {size}, {steps} step(s)"), |i| {
+            rows.push(row(format!("denoiser {size}, {steps} step{}", if steps == 1 { "" } else { "s" }), |i| {
                 let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint { x: 0.5, y: 0.5, confidence: 1.0, depth: 0.0 }; KEYPOINTS], facing: &[0.0; FACING], tokens: &[[7; 10]; 8] };
                 net.step(input, steps, 1, i, &mut out).map_err(|e| e.to_string())
             })?);
@@ -57,18 +54,11 @@ pub fn run(threads: usize) -> Result<Vec<Row>, String> {
     }
     let motion = read(include_bytes!("../../models/motion.safetensors"))?;
     let tokenizer = read(include_bytes!("../../models/tokenizer.safetensors"))?;
-    let mut model = MotionModel::new(&backend, motion, &tokenizer).map_err(|e| e.to_string())?;
-    rows.push(row("motion step, to two poses".into(), |_| {
+    let mut model = MotionModel::new(backend, motion, &tokenizer).map_err(|e| e.to_string())?;
+    rows.push(row("motion step".into(), |_| {
         let input = StepInput { music: &[0.1; MUSIC_DIM], beat: [0.3; BEAT_DIM], energy: 0.7, style: 0, sampling: Sampling::default() };
         model.step(&input);
         Ok(())
     })?);
     Ok(rows)
-}
-
-pub fn print(rows: &[Row]) {
-    println!("{:<28} {:>9} {:>9} {:>9}", "", "least ms", "median", "p95");
-    for r in rows {
-        println!("{:<28} {:>9.2} {:>9.2} {:>9.2}", r.network, r.least_ms, r.median_ms, r.p95_ms);
-    }
 }

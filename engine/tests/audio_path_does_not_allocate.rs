@@ -6,6 +6,7 @@ use std::cell::Cell;
 use odori_engine::audio::{Downmix, Intake};
 use odori_engine::beat::BeatTracker;
 use odori_engine::features::Features;
+use odori_kernels::{Backend, Weights, cpu};
 
 struct Counting;
 
@@ -29,10 +30,15 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+fn tracker() -> BeatTracker {
+    let weights = Weights::from_safetensors(include_bytes!("../../models/beat.safetensors")).expect("the built-in weights");
+    BeatTracker::new(&Backend::Cpu(cpu::Pool::new(1)), &weights).expect("the built-in weights")
+}
+
 #[test]
 fn the_audio_path_does_not_allocate() {
     let mut intake = Intake::new(44_100, Downmix::from_count(2).unwrap()).unwrap();
-    let (mut features, mut tracker) = (Features::new(), BeatTracker::new());
+    let (mut features, mut tracker) = (Features::new(), tracker());
     let input: Vec<f32> = (0..882).map(|i| (i as f32 * 0.1).sin() * (i % 441) as f32 / 441.0).collect();
     let (mut listen, mut model) = (Vec::with_capacity(8_192), Vec::with_capacity(8_192));
     let mut second = |seconds: usize| {

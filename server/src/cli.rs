@@ -41,6 +41,9 @@ pub enum Command {
     Eval(EvalCommand),
     /// Show what this machine can do, what was chosen, and why not more.
     Doctor(DoctorArgs),
+    /// Measure: sound in to picture seen, stages, kernels, endurance, sessions; as a table, JSON and one HTML page.
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -340,6 +343,95 @@ pub struct DoctorArgs {
     pub engine: EngineArgs,
 }
 
+#[derive(Clone, Debug, Subcommand)]
+pub enum BenchCommand {
+    /// A click in, pixels out, in Chromium and in a native client; surprise; visible against heard beat.
+    Glass(BenchArgs),
+    /// What a frame costs, stage by stage, without pacing or network.
+    Stages(BenchArgs),
+    /// One session for a long time (10 minutes, unless --seconds says otherwise): misses, latency, memory.
+    Soak(BenchArgs),
+    /// How many sessions this machine carries at once.
+    Sessions {
+        #[command(flatten)]
+        common: BenchArgs,
+        /// Stop at this many.
+        #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=64))]
+        most: u8,
+    },
+    /// Sound in to picture seen over emulated networks.
+    Networks {
+        #[command(flatten)]
+        common: BenchArgs,
+        /// clean, wifi, 4g, loss5 or rtt200; may be given more than once [default: all].
+        #[arg(long = "network", value_name = "NAME")]
+        networks: Vec<String>,
+    },
+    /// Cost against picture size, denoise steps, working size, viewers and sessions, as curves.
+    Scaling(BenchArgs),
+    /// Every kernel and every network: verified, then timed beside the machine's ceilings.
+    Kernels {
+        #[command(flatten)]
+        common: BenchArgs,
+        #[command(flatten)]
+        kernels: KernelArgs,
+    },
+    /// Everything, in one report.
+    All {
+        #[command(flatten)]
+        common: BenchArgs,
+        #[command(flatten)]
+        kernels: KernelArgs,
+    },
+    /// Two reports side by side: what became better, what worse.
+    Compare {
+        #[arg(value_name = "A.json")]
+        before: PathBuf,
+        #[arg(value_name = "B.json")]
+        after: PathBuf,
+        /// Fail if a figure became worse by more than this.
+        #[arg(long, value_name = "PERCENT")]
+        fail_over: Option<f64>,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct KernelArgs {
+    /// Threads of the CPU kernels [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub threads: Option<u8>,
+    /// Runs to take the median of.
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub runs: u8,
+    /// Times of other runtimes on the same networks, as training/odori_training/other_runtimes.py writes them.
+    #[arg(long, value_name = "FILE")]
+    pub others: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct BenchArgs {
+    /// Length of each measurement, after its warm-up [default: fitting].
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub seconds: Option<f64>,
+    /// Clips, networks and dances of the same seed are the same.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Size of the picture: square, for now.
+    #[arg(long, default_value = "512x512", value_parser = size, value_name = "WxH")]
+    pub size: (u32, u32),
+    /// Do not look for a browser: the native client measures alone.
+    #[arg(long)]
+    pub no_browser: bool,
+    /// Where to write NAME.json and NAME.html.
+    #[arg(short, long, value_name = "NAME")]
+    pub output: Option<PathBuf>,
+    /// Print the report as JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.trim().parse::<u16>(), last.trim().parse::<u16>()) {
@@ -378,6 +470,10 @@ mod tests {
         assert!(ok(&["render", "a.mp3", "--hands", "-1", "--pace", "half", "--cue", "3:energy=1", "--cue", "9:style=2,head=0.5"]));
         assert!(!ok(&["render", "a.mp3", "--dancers", "6"]));
         assert!(!ok(&["render", "a.mp3", "--cue", "3:mood=1"]));
+        assert!(ok(&["bench", "networks", "--network", "wifi", "--network", "4g", "--seconds", "5", "-o", "out"]));
+        assert!(ok(&["bench", "kernels", "--threads", "2", "--others", "o.json"]));
+        assert!(ok(&["bench", "compare", "a.json", "b.json", "--fail-over", "10"]));
+        assert!(!ok(&["bench", "sessions", "--most", "0"]));
         assert!(!ok(&["render", "a.mp3", "--size", "720x1280"]));
         assert!(!ok(&["serve", "--udp-ports", "9-3"]));
         assert!(!ok(&["serve", "--stdin-pcm", "mp3"]));

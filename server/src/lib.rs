@@ -1,5 +1,6 @@
 //! The server's parts, as a library: the binary is a thin front, and tests drive the same code.
 
+pub mod bench;
 pub mod built_in;
 pub mod cli;
 pub mod clock;

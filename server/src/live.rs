@@ -179,6 +179,15 @@ impl Engine {
         self.calibrate.as_ref().map(|calibrate| calibrate()).transpose()
     }
 
+    /// The same engine, every dancer passed through `wrap`: how the latency instrument marks its pictures. Nothing that
+    /// a client can ask for leads here.
+    #[must_use]
+    pub fn wrapped(mut self, wrap: impl Fn(Box<dyn Dancer>) -> Box<dyn Dancer> + Send + Sync + 'static) -> Self {
+        let make = self.make_dancer;
+        self.make_dancer = Box::new(move |request| Ok(wrap(make(request)?)));
+        self
+    }
+
     pub fn avatars(&self) -> Vec<Arc<AvatarEntry>> {
         self.avatars.read().expect("no panic while held").clone()
     }

@@ -29,6 +29,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Eval(EvalCommand::Motion(args)) => commands::eval::motion(args),
         Command::Eval(EvalCommand::Render(args)) => commands::eval::pictures::render(args),
         Command::Doctor(args) => commands::doctor::run(args),
+        Command::Bench(command) => odori_server::bench::run(command),
     }
 }
 

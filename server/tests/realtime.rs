@@ -86,7 +86,8 @@ fn a_frame_on_its_way_to_the_encoder_allocates_nothing() {
         stats: stats.clone(),
         wishes: Arc::new(ArcSwap::from_pointee(Wishes {
             avatar: engine.avatars()[0].clone(),
-            dance: DanceSettings { seed: 1, style: 0, energy: 0.7 },
+            prompt: None,
+            dance: DanceSettings::default(),
             background: [0; 3],
             target: LATE,
             fps: FPS,

@@ -115,7 +115,7 @@ impl Director {
             PARTS.feet.iter().map(|&f| joints[f].y).fold(f32::INFINITY, f32::min)
         };
         let ground = (now.footwork.abs() > 1e-3).then(|| lowest(pose));
-        let (middle, hips) = self.middle.get_or_insert_with(|| (pose.rotations, pose.root));
+        let (middle, hips) = self.middle.get_or_insert((pose.rotations, pose.root));
         for (m, q) in middle.iter_mut().zip(&pose.rotations) {
             *m = m.slerp(*q, 1.0 / MIDDLE_FRAMES).normalize();
         }

@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use odori_engine::audio::{Limits, SongReader};
 
 /// Opens a song; `-` is the built-in one.
-fn open_song(path: &Path) -> anyhow::Result<SongReader> {
+pub(crate) fn open_song(path: &Path) -> anyhow::Result<SongReader> {
     let limits = Limits::default();
     if path.as_os_str() == "-" {
         return Ok(SongReader::new(Box::new(std::io::Cursor::new(crate::built_in::SONG)), "odori-groove.ogg", limits)?);
@@ -33,7 +33,7 @@ fn part_of(path: &Path) -> PathBuf {
     PathBuf::from(part)
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let part = part_of(path);
     std::fs::write(&part, bytes)
         .and_then(|()| std::fs::rename(&part, path))

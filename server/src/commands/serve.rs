@@ -32,6 +32,14 @@ pub struct Server {
 /// # Errors
 /// If the port is taken or standard input cannot be read.
 pub async fn open(engine: Arc<Engine>, args: &ServeArgs) -> anyhow::Result<Server> {
+    open_with(engine, args, None).await
+}
+
+/// The same, with `fed` in the place of standard input.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with(engine: Arc<Engine>, args: &ServeArgs, fed: Option<Arc<SoundQueue>>) -> anyhow::Result<Server> {
     let listener = TcpListener::bind((args.bind, args.port)).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => {
             anyhow::anyhow!("port {} is in use: another odori, or another program, listens there. End it, or choose another with --port (0 takes a free one)", args.port)
@@ -41,9 +49,9 @@ pub async fn open(engine: Arc<Engine>, args: &ServeArgs) -> anyhow::Result<Serve
         _ => anyhow::Error::from(error).context("cannot listen"),
     })?;
     let address = listener.local_addr()?;
-    let stdin = match args.stdin_pcm {
-        Some(format) => Some(read_stdin(format)?),
-        None => None,
+    let stdin = match (fed, args.stdin_pcm) {
+        (None, Some(format)) => Some(read_stdin(format)?),
+        (fed, _) => fed,
     };
     let token = match &args.token {
         Some(token) if token.len() < 8 => bail!("the token must have at least 8 characters"),

@@ -1,8 +1,10 @@
 //! WebRTC, behind one door: nothing outside this module names the webrtc crate.
 //!
 //! [`RtcNet`] holds what all peers share (address, ports, ICE servers). [`ViewerPeer`] answers a WHEP offer and takes
-//! encoded media; [`SenderPeer`] answers a WHIP offer and gives Opus packets. Sessions, HTTP and codecs are elsewhere.
+//! encoded media; [`SenderPeer`] answers a WHIP offer and gives Opus packets.
+//! [`client::Client`] is a viewer of our own, for the latency instrument. Sessions, HTTP and codecs are elsewhere.
 
+pub mod client;
 pub mod interceptors;
 pub mod offer;
 mod peer;
