@@ -115,7 +115,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             sampling: Sampling::default(),
-            energy: 0.7,
+            energy: 0.85,
             style: 0,
             direction: Direction::default(),
             pace: Pace::default(),
@@ -182,9 +182,9 @@ pub const DOUBT_GAIN: f32 = 1.0;
 const SILENCE: f32 = 0.003;
 /// Silence of this length lets the dancer come to rest; shorter ones are part of the music.
 const REST_AFTER_HOPS: u32 = 24;
-/// What the motion model is told at the least of how sure the beat is, where there is one: in training a clock was sure
-/// or there was no music, and a dancer who is told something between stands and waits.
-const LEAST_BELIEF: f32 = 0.55;
+/// What the motion model is told of how sure the beat is, where there is one: in training a clock was sure or there was no
+/// music, and a dancer who is told something between stands and waits.
+const BELIEF: f32 = 1.0;
 /// From one dancer's seed to the next one's.
 const SEED_STEP: u32 = 7919;
 
@@ -474,7 +474,7 @@ impl Pipeline {
         let running = Running::start(Stage::Motion);
         let mut beat = self.beat_seen(self.heard);
         if beat.confidence >= LEAST_CONFIDENCE {
-            beat.confidence = LEAST_BELIEF + (1.0 - LEAST_BELIEF) * beat.confidence;
+            beat.confidence = BELIEF;
         }
         // Bars are the song's own, whatever the pace.
         let bar_phase = self.beat_state.at(self.heard).bar_phase;

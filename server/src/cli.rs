@@ -147,7 +147,7 @@ pub struct RenderArgs {
     /// Dance style, by name or number; `odori doctor` lists them [default: 0, or what the prompt says].
     #[arg(long)]
     pub style: Option<String>,
-    /// 0 calm to 1 wild [default: 0.7, or what the prompt says].
+    /// 0 calm to 1 wild [default: 0.85, or what the prompt says].
     #[arg(long, value_parser = energy)]
     pub energy: Option<f32>,
     #[command(flatten)]
