@@ -89,7 +89,12 @@ struct Files {
     prompt: Weights,
 }
 
+/// The folder's weights, and the built-in ones for what it lacks.
 fn read_files(folder: Option<&std::path::Path>) -> anyhow::Result<Files> {
+    let names = ["beat", "tokenizer", "motion", "denoiser", "idle", "prompt"].map(|name| format!("{name}.safetensors"));
+    if let Some(folder) = folder.filter(|f| !names.iter().any(|name| f.join(name).exists())) {
+        anyhow::bail!("{} holds no weights; expected any of {}", folder.display(), names.join(", "));
+    }
     let read = |name: &str, built_in: &'static [u8]| -> anyhow::Result<Weights> {
         let file = folder.map(|f| f.join(format!("{name}.safetensors"))).filter(|f| f.exists());
         let what = file.as_ref().map_or_else(|| format!("the built-in {name} weights"), |f| f.display().to_string());

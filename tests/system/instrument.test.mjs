@@ -36,6 +36,8 @@ test("the studio shows the way up to the screen", async () => {
 });
 
 test("the trace has every stage of a frame, one after another, and serial stages do not overlap", async () => {
+  // A few seconds' worth of frames and of the page's reports.
+  await new Promise((r) => setTimeout(r, 4000));
   const { traceEvents } = await (await fetch(`${odori.base}/api/sessions/${id}/trace?seconds=3`)).json();
   assert.ok(traceEvents.every((e) => e.ph === "M" || Number.isInteger(e.ts)));
   const open = new Map();
@@ -66,8 +68,13 @@ test("the trace has every stage of a frame, one after another, and serial stages
 });
 
 test("the metrics count the same frames and name no session", async () => {
-  await new Promise((r) => setTimeout(r, 1500));
-  const text = await (await fetch(`${odori.base}/metrics`)).text();
+  // Reports come every second or so, the first skew with the third.
+  const read = async () => (await fetch(`${odori.base}/metrics`)).text();
+  let text = await read();
+  for (let i = 0; i < 20 && !/^odori_av_skew_seconds_count [1-9]/m.test(text); i++) {
+    await new Promise((r) => setTimeout(r, 1000));
+    text = await read();
+  }
   const value = (series) => Number(text.split("\n").find((line) => line.startsWith(`${series} `))?.split(" ").pop());
   const frames = value('odori_frames_total{rung="denoise-1"}') + value('odori_frames_total{rung="puppet"}') + value('odori_frames_total{rung="idle-pose"}');
   assert.ok(frames > 30, text);

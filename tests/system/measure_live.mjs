@@ -93,7 +93,14 @@ try {
         },
         stages_p95_ms: Object.fromEntries(last.stages.map((s) => [s.name, round(s.p95_ms)])),
         rung_share: Object.fromEntries(Object.entries(rungs).map(([k, n]) => [k, round(n / statuses.length)])),
-        av_skew_ms: { median: round(quantile(known, 0.5)), p05: round(quantile(known, 0.05)), p95: round(quantile(known, 0.95)) },
+        av_skew_ms: {
+          median: round(quantile(known, 0.5)),
+          p05: round(quantile(known, 0.05)),
+          p95: round(quantile(known, 0.95)),
+          // Drift shows between the two.
+          first_minute: round(quantile(known.slice(0, 60), 0.5)),
+          last_minute: round(quantile(known.slice(-60), 0.5)),
+        },
         jitter_buffer_ms: { video: round(after.videoBuffer * 1000), audio: round(after.audioBuffer * 1000) },
         memory_mb: { start: round(memory[0]), end: round(memory.at(-1)) },
       },

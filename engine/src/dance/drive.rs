@@ -4,7 +4,7 @@
 //! energy it is told. So the energy it is told is steered by what it does, and a dancer who stands while music plays
 //! is told to move ever more clearly, and draws from more moves.
 
-use crate::metrics::{self, Body, body, speeds};
+use crate::metrics::{self, Body, body};
 use crate::motion::{FRAMES_PER_STEP, StepInput};
 use crate::pose::Pose;
 
@@ -50,13 +50,19 @@ impl Drive {
 
     /// Sees what was danced; at rest there is nothing to keep up.
     pub fn watch(&mut self, poses: &[Pose; FRAMES_PER_STEP], silent: bool) {
-        let bodies: Vec<Body> = self.last.into_iter().chain(poses.iter().map(body)).collect();
-        self.last = bodies.last().copied();
+        let (mut sum, mut moves) = (0.0, 0);
+        for pose in poses {
+            let now = body(pose);
+            if let Some(last) = self.last.replace(now) {
+                sum += metrics::speed(&last, &now, metrics::POSE_HZ);
+                moves += 1;
+            }
+        }
         if silent {
             *self = Drive { last: self.last, ..Drive::default() };
             return;
         }
-        let speed = metrics::mean(&speeds(&bodies, metrics::POSE_HZ)) / FULL_SPEED;
+        let speed = sum / moves.max(1) as f32 / FULL_SPEED;
         let danced = self.danced.get_or_insert(speed);
         *danced += (speed - *danced) / AVERAGE_STEPS;
     }

@@ -241,7 +241,7 @@ mod tests {
         let moved = (0..2).any(|s| (1..300).any(|i| flat(ankle(&out[i], s) - ankle(&out[0], s)).length() > 0.2));
         assert!(moved, "it followed the dance");
         let fastest = out.windows(2).flat_map(|w| [0, 1].map(|s| ankle(&w[0], s).distance(ankle(&w[1], s)))).fold(0.0, f32::max);
-        assert!(fastest < 0.08, "{fastest} m in a frame");
+        assert!(fastest < 0.1, "{fastest} m in a frame");
         let bodies: Vec<_> = out.iter().map(metrics::body).collect();
         assert!(metrics::body::feet(&out, &bodies).slide < 0.02);
         let limits = metrics::body::limits(&out);

@@ -63,8 +63,12 @@ pub fn at_60_fps(bodies: &[Body]) -> Vec<Body> {
 
 /// Mean speed of the joints between each two frames, m/s; `n - 1` numbers.
 pub fn speeds(bodies: &[Body], hz: f32) -> Vec<f32> {
-    let mean = |a: &Body, b: &Body| a.iter().zip(b).map(|(a, b)| a.distance(*b)).sum::<f32>() / JOINTS as f32;
-    bodies.windows(2).map(|w| mean(&w[0], &w[1]) * hz).collect()
+    bodies.windows(2).map(|w| speed(&w[0], &w[1], hz)).collect()
+}
+
+/// Mean speed of the joints from one frame to the next, m/s.
+pub fn speed(from: &Body, to: &Body, hz: f32) -> f32 {
+    from.iter().zip(to).map(|(a, b)| a.distance(*b)).sum::<f32>() / JOINTS as f32 * hz
 }
 
 /// Gaussian of this many samples, cut at four of them, edges held.
