@@ -41,6 +41,7 @@ def main():
     parser.add_argument("--odori", type=Path, required=True)
     parser.add_argument("--songs", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=40.0)
+    parser.add_argument("--seed", type=int, default=0, help="added to every tune's own")
     parser.add_argument("--render-args", default="", help="more arguments for odori render, such as '--energy 1'")
     parser.add_argument("--settle", type=float, default=6.0, help="seconds that the beat clock is given before it is judged")
     args = parser.parse_args()
@@ -55,7 +56,7 @@ def main():
                 continue
             wav = Path(folder) / f"{tune.stem}.wav"
             wavfile.write(wav, RATE, (np.clip(song.audio, -1, 1) * 32767).astype(np.int16))
-            points = dance(args.odori, wav, args.seconds, n + 1, args.render_args.split())
+            points = dance(args.odori, wav, args.seconds, n + 1 + args.seed, args.render_args.split())
             length = len(points) / 30
             found = phrases.kinematic_beats(phrases.joint_speed(points)) / 30
             beats = np.asarray(song.beats)

@@ -246,7 +246,7 @@ pub fn render(args: &EvalRenderArgs) -> anyhow::Result<()> {
                     judged.push((clip.look, judge(&clip, &pictures, costs)));
                     shown.extend(pictures.into_iter().last());
                 }
-                if args.sheet.is_some() && seen % args.sheet_every == 0 {
+                if args.sheet.is_some() && seen.is_multiple_of(args.sheet_every) {
                     shown.truncate(METHODS.len());
                     sheet.add(&clip, &shown);
                 }
