@@ -110,7 +110,9 @@ fn answer_to_energy(machine: &Machine, songs: &[&Song], settings: Settings, bar:
 }
 
 fn styles(machine: &Machine, set: &EvalSet, songs: &[&Song], settings: Settings, bar: &ProgressBar) -> anyhow::Result<Styles> {
-    let names: Vec<String> = machine.styles().iter().filter(|s| *s != "free").cloned().collect();
+    // Only what was danced by people can be learnt from; some styles were made for the model.
+    let danced = |name: &str| set.dances.iter().any(|d| d.split == Split::Trained && d.style == name);
+    let names: Vec<String> = machine.styles().iter().filter(|s| *s != "free" && danced(s)).cloned().collect();
     let class = |style: &str| names.iter().position(|n| n == style);
     let of = |split: Split| -> (Vec<Vec<f32>>, Vec<usize>) {
         let mut out = (Vec::new(), Vec::new());

@@ -57,7 +57,11 @@ fn lines(f: &Findings) -> Vec<String> {
             out.push(format!("section {name}: {speed:.2} m/s"));
         }
         let s = &c.styles;
-        out.push(format!("styles: the classifier tells {:.0} % of held-out real stretches ({}), {:.0} % of the dances", s.real * 100.0, s.tried_on.join(", "), s.accuracy * 100.0));
+        out.push(if s.tried_on.is_empty() {
+            "styles: not judged, for want of real dance to learn them from".to_owned()
+        } else {
+            format!("styles: the classifier tells {:.0} % of held-out real stretches ({}), {:.0} % of the dances", s.real * 100.0, s.tried_on.join(", "), s.accuracy * 100.0)
+        });
         for (name, row) in s.names.iter().zip(&s.told) {
             let told: Vec<String> = s.names.iter().zip(row).filter(|(_, r)| **r >= 0.05).map(|(n, r)| format!("{n} {:.0} %", r * 100.0)).collect();
             out.push(format!("  {name}: told as {}", told.join(", ")));
