@@ -1,36 +1,18 @@
 //! What a viewer asks for shows in the dance, feet stand, and a group keeps apart.
 
-use odori_engine::audio::{Limits, Song};
+mod common;
+
 use odori_engine::metrics::{self, Body};
-use odori_engine::pipeline::{Models, Pipeline, Settings};
+use odori_engine::pipeline::{Pipeline, Settings};
 use odori_engine::pose::Pose;
-use odori_kernels::{Backend, Weights, cpu};
-
-fn models(backend: &Backend) -> Models {
-    let read = |bytes: &[u8]| Weights::from_safetensors(bytes).unwrap();
-    Models::new(
-        backend,
-        read(include_bytes!("../../models/beat.safetensors")),
-        read(include_bytes!("../../models/tokenizer.safetensors")),
-        read(include_bytes!("../../models/motion.safetensors")),
-        read(include_bytes!("../../models/denoiser.safetensors")),
-        &read(include_bytes!("../../models/idle.safetensors")),
-    )
-    .unwrap()
-}
-
-/// The groove of the built-in song, 24 kHz mono.
-fn sound(seconds: usize) -> Vec<f32> {
-    let file = include_bytes!("../../assets/song/odori-groove.ogg").to_vec();
-    let song = Song::load(Box::new(std::io::Cursor::new(file)), "odori-groove.ogg", Limits::default()).unwrap();
-    song.model[24_000 * 8..24_000 * (8 + seconds)].to_vec()
-}
+use odori_kernels::{Backend, cpu};
 
 /// Poses of every dancer, frame by frame; `change` may alter the settings before a frame.
 fn dance(settings: Settings, dancers: usize, seconds: usize, change: impl Fn(usize, &mut Settings)) -> Vec<Vec<Pose>> {
     let backend = Backend::Cpu(cpu::Pool::new(2));
-    let mut pipeline = Pipeline::group(&backend, &models(&backend), settings, dancers).unwrap();
-    sound(seconds)
+    let mut pipeline = Pipeline::group(&backend, &common::models(&backend), settings, dancers).unwrap();
+    // From its groove on.
+    common::song(8..8 + seconds)
         .chunks_exact(800)
         .enumerate()
         .filter_map(|(n, block)| {

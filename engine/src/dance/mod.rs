@@ -1,14 +1,17 @@
 //! A dancer: the motion model's poses, as the viewer directs them, on feet that stand.
 //!
 //! Music and the beat come in; it knows no sound and draws nothing. [`drive`] keeps the dance as lively as was asked for,
-//! [`direct`] lays stress on parts of the body and turns the dancer, [`feet`] plants the feet, [`mood`] hears
-//! breaks and drops, [`group`] makes several dancers one group.
+//! [`retime`] shows it when it is on the beat, [`calm`] takes from it what bodies do not do, [`direct`] lays stress on parts of
+//! the body and turns the dancer, [`feet`] plants the feet, [`mood`] hears breaks and drops, [`group`] makes several dancers
+//! one group.
 
+mod calm;
 pub mod direct;
 mod drive;
 pub mod feet;
 pub mod group;
 mod mood;
+pub mod retime;
 
 pub use direct::Direction;
 pub use mood::Mood;
@@ -18,18 +21,20 @@ use drive::Drive;
 use feet::FootLock;
 use glam::Vec3;
 use odori_kernels::Backend;
+use retime::Retimer;
 use serde::{Deserialize, Serialize};
 
 use crate::beat::BeatState;
-use crate::motion::{FRAMES_PER_STEP, MotionError, MotionModel, StepInput};
+use crate::motion::{BEAT_DIM, MotionError, MotionModel, StepInput};
 use crate::pose::Pose;
 
 /// Share by which the dancer moves towards rest, and back, in a frame.
 const REST_STEP: f32 = 1.0 / 12.0;
 
-/// Share of the way to the model's pose that a frame takes. The model's poses tremble a little and come some 15 ms
-/// early; this takes the trembling, and about as long.
-const FOLLOW: f32 = 0.65;
+/// Steps without a beat to follow after which the dance begins anew with the next one: half a second.
+const LOST_STEPS: u32 = 8;
+/// From the seed of one beginning to the next one's.
+const ANEW_SEED: u32 = 104_729;
 
 /// How fast the dancer counts: every other beat, every beat, or twice a beat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,12 +94,19 @@ pub struct Staging {
 
 pub struct Dancer {
     motion: MotionModel,
-    /// The two poses of the newest step.
-    poses: [Pose; FRAMES_PER_STEP],
+    retimer: Retimer,
+    /// The tokens of the step before the last, whose poses are shown now.
+    tokens: Vec<f32>,
+    /// Steps since there was a beat to follow.
+    lost: u32,
+    /// How often the dance has begun anew.
+    beginnings: u32,
+    /// Whether what was danced is to be forgotten at the next step.
+    cut: bool,
     drive: Drive,
     director: Director,
     feet: FootLock,
-    /// What is danced, without its trembling.
+    /// What is danced, as a body would.
     calmed: Pose,
     /// 0 dancing to 1 at rest.
     rest: f32,
@@ -109,8 +121,12 @@ impl Dancer {
     pub fn new(motion: MotionModel, idle: &[Pose]) -> Self {
         let rest = motion.rest_pose();
         Dancer {
+            retimer: Retimer::new(&rest),
+            tokens: motion.tokens().to_vec(),
+            lost: 0,
+            beginnings: 0,
+            cut: false,
             motion,
-            poses: [rest.clone(), rest],
             drive: Drive::default(),
             director: Director::default(),
             feet: FootLock::default(),
@@ -121,16 +137,32 @@ impl Dancer {
         }
     }
 
-    /// Two more poses of the dance.
+    /// Two more poses of the dance, for [`retime::LEAD_FRAMES`] after the frames that are shown next.
+    ///
+    /// The model dances on from what it danced. After seconds without a beat, or of standing, it would go on much like that,
+    /// beat or no beat: it then forgets them and begins anew.
     pub fn step(&mut self, input: &StepInput<'_>, silent: bool) {
-        let input = if silent { StepInput { energy: 0.0, ..*input } } else { self.drive.steer(input) };
-        self.poses = self.motion.step(&input);
-        self.drive.watch(&self.poses, silent);
+        let followed = !silent && input.beat != [0.0; BEAT_DIM];
+        let anew = self.cut || followed && (self.lost >= LOST_STEPS || self.drive.stuck(input.energy));
+        self.lost = if followed { 0 } else { self.lost.saturating_add(1) };
+        self.tokens.copy_from_slice(self.motion.tokens());
+        if anew {
+            self.cut = false;
+            self.motion.reset();
+            self.beginnings = self.beginnings.wrapping_add(1);
+        }
+        let mut input = if silent { StepInput { energy: 0.0, ..*input } } else { self.drive.steer(input) };
+        // Not the same moves again.
+        input.sampling.seed = input.sampling.seed.wrapping_add(ANEW_SEED.wrapping_mul(self.beginnings));
+        let poses = self.motion.step(&input);
+        self.retimer.push(&poses, anew);
+        self.drive.watch(&poses, silent);
     }
 
-    /// The pose that the model has for a frame: frames and steps share the clock, two frames to a step.
-    pub fn danced(&self, tick: u64) -> &Pose {
-        &self.poses[(tick % FRAMES_PER_STEP as u64) as usize]
+    /// What is danced at a frame, as `beat` is when it is seen: frames and steps share the clock, two frames to a step. To be asked
+    /// for once a frame.
+    pub fn danced(&mut self, tick: u64, beat: &BeatState) -> Pose {
+        self.retimer.at(tick, beat)
     }
 
     /// The pose to show at a frame, of what is danced (the dancer's own or another's): in silence it fades to
@@ -138,7 +170,8 @@ impl Dancer {
     pub fn show(&mut self, danced: &Pose, tick: u64, idle: &[Pose], staging: &Staging) -> &Pose {
         let towards = if staging.silent { REST_STEP } else { -REST_STEP };
         self.rest = (self.rest + towards).clamp(0.0, 1.0);
-        self.calmed = self.calmed.lerp(danced, FOLLOW);
+        self.calmed = calm::follow(&self.calmed, danced);
+        self.retimer.watch(&self.calmed, &staging.beat);
         let mut pose = if self.rest == 0.0 {
             self.calmed.clone()
         } else {
@@ -161,9 +194,9 @@ impl Dancer {
         &self.shown
     }
 
-    /// The tokens of the last step.
+    /// The tokens of the poses that are shown.
     pub fn tokens(&self) -> &[f32] {
-        self.motion.tokens()
+        &self.tokens
     }
 
     pub fn version(&self) -> &str {
@@ -172,7 +205,7 @@ impl Dancer {
 
     /// Forgets the dance so far; where the body is stays.
     pub fn reset(&mut self) {
-        self.motion.reset();
+        self.cut = true;
         self.drive = Drive::default();
     }
 }
