@@ -28,8 +28,9 @@ use crate::beat::BeatState;
 use crate::motion::{FRAMES_PER_STEP, MotionError, MotionModel, StepInput};
 use crate::pose::Pose;
 
-/// Share by which the dancer moves towards rest, and back, in a frame.
-const REST_STEP: f32 = 1.0 / 12.0;
+/// Shares by which the dancer comes to rest, and back, in a frame: one settles in a second and sets out in less than half of one.
+const REST_STEP: f32 = 1.0 / 30.0;
+const WAKE_STEP: f32 = 1.0 / 12.0;
 
 /// Share of the way to the model's pose that a frame takes. The model's poses tremble a little and come some 15 ms
 /// early; this takes the trembling, and about as long.
@@ -38,6 +39,8 @@ const FOLLOW: f32 = 0.65;
 /// What is left of following, from frame to frame, when music stops; and by how much it comes back when it goes on.
 const STOPPING: f32 = 0.18;
 const RESUMING: f32 = 0.25;
+/// Following less than this, the body is held as it is.
+const HELD: f32 = 0.1;
 
 /// How fast the dancer counts: every other beat, every beat, or twice a beat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,9 +159,12 @@ impl Dancer {
     /// The pose to show at a frame, of what is danced (the dancer's own or another's): where music stops it
     /// stops, in silence it fades to standing and breathing, then it is directed, placed and planted.
     pub fn show(&mut self, danced: &Pose, tick: u64, idle: &[Pose], staging: &Staging) -> &Pose {
-        let towards = if staging.silent { REST_STEP } else { -REST_STEP };
+        let towards = if staging.silent { REST_STEP } else { -WAKE_STEP };
         self.rest = (self.rest + towards).clamp(0.0, 1.0);
         self.moving = if staging.stopped { STOPPING * self.moving } else { (self.moving + RESUMING).min(1.0) };
+        if self.moving < HELD && self.rest == 0.0 {
+            return &self.shown;
+        }
         self.calmed = self.calmed.lerp(danced, FOLLOW * self.moving);
         let mut pose = if self.rest == 0.0 {
             self.calmed.clone()
