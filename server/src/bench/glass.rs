@@ -332,12 +332,13 @@ fn noticed(frames: &[Frame], turn_ms: f64, began: bool) -> Option<f64> {
         list
     };
     let after: Vec<&Frame> = frames.iter().filter(|f| (turn_ms..turn_ms + 2400.0).contains(&f.at_ms)).collect();
-    let before = changes(-1200.0, 0.0);
+    // Of resting the last second: before it one may still settle.
+    let before = changes(if began { -1000.0 } else { -1200.0 }, 0.0);
     if before.len() < 12 || after.len() < 24 {
         return None;
     }
     if began {
-        // More change than nearly all pictures of the second before it, twice in a row: what idling does not do.
+        // More change than nearly all pictures before it, twice in a row: what idling does not do.
         let bar = 1.5 * quantile(&before, 0.98) + 0.02;
         return after.windows(2).find(|w| w.iter().all(|f| f.change > bar)).map(|w| w[0].at_ms - turn_ms);
     }
