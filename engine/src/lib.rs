@@ -18,3 +18,4 @@ pub mod pose;
 pub mod prompt;
 pub mod render;
 pub mod skeleton;
+mod unet;

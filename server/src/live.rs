@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use odori_engine::dance::Pace;
 use odori_engine::ladder::{Budget, Rung};
+use odori_engine::pose::Keypoint;
 use odori_engine::prompt::Wish;
 
 use crate::measure::Span;
@@ -38,6 +39,8 @@ pub struct LiveFrame<'a> {
     pub media_samples: u64,
     pub beat: Beat,
     pub rung: Rung,
+    /// Where the body is in the picture, pixels.
+    pub keypoints: &'a [Keypoint],
     /// The engine's stages that ran for it, in the order of the path.
     pub spans: &'a [Span],
 }

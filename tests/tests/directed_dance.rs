@@ -61,3 +61,26 @@ fn a_group_dances_related_moves_and_keeps_apart() {
         }
     }
 }
+
+#[test]
+fn music_that_stops_and_begins_shows_within_a_tenth_of_a_second() {
+    let (stops, begins) = (10 * 24_000, 13 * 24_000);
+    let mut sound = common::song(8..28);
+    sound[stops..begins].fill(0.0);
+    let backend = Backend::Cpu(cpu::Pool::new(2));
+    let mut pipeline = Pipeline::poses_only(&backend, &common::models(&backend), Settings::default()).unwrap();
+    let mut bodies = Vec::new();
+    for block in sound.chunks_exact(800) {
+        pipeline.push_audio(block);
+        bodies.push(metrics::body(pipeline.skip_frame().unwrap().expect("a frame for its sound").pose));
+    }
+    let speeds = metrics::speeds(&bodies, metrics::POSE_HZ);
+    // Speed n is that of the way from frame n to the next.
+    let (stop, begin) = (stops / 800, begins / 800);
+    let dancing = metrics::mean(&speeds[stop - 60..stop]);
+    let stopped = metrics::mean(&speeds[stop + 3..stop + 8]);
+    assert!(stopped < 0.3 * dancing, "{dancing} m/s, and 0.1 s after the stop {stopped} m/s");
+    let resting = metrics::mean(&speeds[begin - 30..begin]);
+    let begun = metrics::mean(&speeds[begin..begin + 3]);
+    assert!(begun > 3.0 * resting, "{resting} m/s at rest, {begun} m/s at once");
+}

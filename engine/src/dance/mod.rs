@@ -2,23 +2,27 @@
 //!
 //! Music and the beat come in; it knows no sound and draws nothing. [`drive`] keeps the dance as lively as was asked for,
 //! [`retime`] shows it when it is on the beat, [`calm`] takes from it what bodies do not do, [`direct`] lays stress on parts of
-//! the body and turns the dancer, [`feet`] plants the feet, [`mood`] hears breaks and drops, [`group`] makes several dancers
-//! one group.
+//! the body and turns the dancer, [`feet`] plants the feet, [`mood`] hears breaks and drops, [`hush`] stops and beginnings, which
+//! [`startle`] answers, [`group`] makes several dancers one group.
 
 mod calm;
 pub mod direct;
 mod drive;
 pub mod feet;
 pub mod group;
+mod hush;
 mod mood;
 pub mod retime;
+mod startle;
 
 pub use direct::Direction;
+pub use hush::Hush;
 pub use mood::Mood;
 
 use direct::Director;
 use drive::Drive;
 use feet::FootLock;
+use startle::Startle;
 use glam::Vec3;
 use odori_kernels::Backend;
 use retime::Retimer;
@@ -28,13 +32,20 @@ use crate::beat::BeatState;
 use crate::motion::{BEAT_DIM, MotionError, MotionModel, StepInput};
 use crate::pose::Pose;
 
-/// Share by which the dancer moves towards rest, and back, in a frame.
-const REST_STEP: f32 = 1.0 / 12.0;
+/// Shares by which the dancer comes to rest, and back, in a frame: one settles in a second and sets out in less than half of one.
+const REST_STEP: f32 = 1.0 / 30.0;
+const WAKE_STEP: f32 = 1.0 / 12.0;
 
 /// Steps without a beat to follow after which the dance begins anew with the next one: half a second.
 const LOST_STEPS: u32 = 8;
 /// From the seed of one beginning to the next one's.
 const ANEW_SEED: u32 = 104_729;
+
+/// What is left of moving, from frame to frame, when music stops; and by how much it comes back when it goes on.
+const STOPPING: f32 = 0.18;
+const RESUMING: f32 = 0.25;
+/// Moving less than this, the body is held as it is.
+const HELD: f32 = 0.1;
 
 /// How fast the dancer counts: every other beat, every beat, or twice a beat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +97,8 @@ pub struct Staging {
     pub beat: BeatState,
     /// Whether there is nothing to dance to.
     pub silent: bool,
+    /// Whether the music has just stopped.
+    pub stopped: bool,
     /// Where the dancer's place is on the stage, metres; a soloist's is the middle.
     pub place: Vec3,
     /// Whether the dancer keeps to that place instead of wandering about it.
@@ -106,8 +119,11 @@ pub struct Dancer {
     drive: Drive,
     director: Director,
     feet: FootLock,
+    startle: Startle,
     /// What is danced, as a body would.
     calmed: Pose,
+    /// Share of its moves that is made: 1 while music plays, nought when it has stopped.
+    moving: f32,
     /// 0 dancing to 1 at rest.
     rest: f32,
     /// Where the hips have been of late, for keeping to a place.
@@ -130,7 +146,9 @@ impl Dancer {
             drive: Drive::default(),
             director: Director::default(),
             feet: FootLock::default(),
+            startle: Startle::default(),
             calmed: idle[0].clone(),
+            moving: 1.0,
             rest: 1.0,
             wander: Vec3::ZERO,
             shown: idle[0].clone(),
@@ -159,18 +177,28 @@ impl Dancer {
         self.drive.watch(&poses, silent);
     }
 
+    /// Music begins out of silence.
+    pub fn startle(&mut self) {
+        self.startle.begin();
+    }
+
     /// What is danced at a frame, as `beat` is when it is seen: frames and steps share the clock, two frames to a step. To be asked
     /// for once a frame.
     pub fn danced(&mut self, tick: u64, beat: &BeatState) -> Pose {
         self.retimer.at(tick, beat)
     }
 
-    /// The pose to show at a frame, of what is danced (the dancer's own or another's): in silence it fades to
-    /// standing and breathing, then it is directed, placed and planted.
+    /// The pose to show at a frame, of what is danced (the dancer's own or another's): where music stops it
+    /// stops, in silence it fades to standing and breathing, then it is directed, placed and planted.
     pub fn show(&mut self, danced: &Pose, tick: u64, idle: &[Pose], staging: &Staging) -> &Pose {
-        let towards = if staging.silent { REST_STEP } else { -REST_STEP };
+        let towards = if staging.silent { REST_STEP } else { -WAKE_STEP };
         self.rest = (self.rest + towards).clamp(0.0, 1.0);
-        self.calmed = calm::follow(&self.calmed, danced);
+        self.moving = if staging.stopped { STOPPING * self.moving } else { (self.moving + RESUMING).min(1.0) };
+        if self.moving < HELD && self.rest == 0.0 {
+            return &self.shown;
+        }
+        let next = calm::follow(&self.calmed, danced);
+        self.calmed = if self.moving == 1.0 { next } else { self.calmed.lerp(&next, self.moving) };
         self.retimer.watch(&self.calmed, &staging.beat);
         let mut pose = if self.rest == 0.0 {
             self.calmed.clone()
@@ -178,7 +206,8 @@ impl Dancer {
             // Slow at both ends.
             self.calmed.lerp(&idle[tick as usize % idle.len()], self.rest * self.rest * (3.0 - 2.0 * self.rest))
         };
-        let lifts = self.director.step(&mut pose, staging, 1.0 - self.rest);
+        let lifts = self.director.step(&mut pose, staging, (1.0 - self.rest) * self.moving);
+        self.startle.step(&mut pose);
         let root = Vec3::new(pose.root.x, 0.0, pose.root.z);
         if staging.keep_place {
             self.wander += (root - self.wander) / WANDER_FRAMES;
