@@ -10,22 +10,25 @@
 //! sound and asks for the frames that are due, and may skip the pictures (never the poses) of those it is late for.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use glam::{Vec2, Vec3};
+use glam::Vec3;
 use odori_kernels::{Backend, Weights};
 
-use crate::avatar::{self, Avatar, PuppetFrame, Springs};
+use crate::avatar::Avatar;
 use crate::beat::{BeatSource, BeatState, LEAST_CONFIDENCE, PredictedBeat};
 use crate::dance::group::{Group, MOST_DANCERS};
 use crate::dance::{self, Dancer, Direction, Mood, Pace, Staging};
-use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, SIZES, TOKEN_SLOTS, TOKEN_STEPS};
+use crate::denoiser::{TOKEN_SLOTS, TOKEN_STEPS};
 use crate::features::{Features, HOP_FLOATS, HOP_SAMPLES};
-use crate::ladder::{Budget, Costs, IDLE_EVERY, Ladder, Rung};
+use crate::ladder::{Costs, Ladder, Rung};
 use crate::motion::{MUSIC_DIM, Sampling, StepInput};
+pub use crate::picture::PictureSetup;
+use crate::picture::Picture;
 use crate::pose::{Camera, Keypoint, Pose};
-use crate::render::{Background, DENOISED_CHANNELS, Drawer, Size};
 use crate::skeleton::KEYPOINT_COUNT;
+pub use crate::stopwatch::{Beginnings, Stage, Timings};
+use crate::stopwatch::{Running, Stopwatch};
 
 /// Samples a second of the model's sound, mono.
 pub const SAMPLE_RATE: u32 = 24_000;
@@ -34,68 +37,6 @@ pub const TICK_SAMPLES: u64 = 800;
 pub const FRAME_RATE: u32 = 30;
 /// Feature hops to a motion step.
 const HOPS_PER_STEP: usize = 4;
-/// What a frame may take until another budget is set: a frame's time less what encoding and sending need, and two frames' age.
-const BUDGET: Budget = Budget { frame: Duration::from_millis(28), latency: Duration::from_millis(66) };
-
-/// The stages that are timed, in the order of the path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stage {
-    Features,
-    Beat,
-    Motion,
-    Puppet,
-    Denoise,
-    Compose,
-}
-
-impl Stage {
-    pub const ALL: [Stage; 6] = [Stage::Features, Stage::Beat, Stage::Motion, Stage::Puppet, Stage::Denoise, Stage::Compose];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Features => "features",
-            Stage::Beat => "beat",
-            Stage::Motion => "motion",
-            Stage::Puppet => "puppet",
-            Stage::Denoise => "denoise",
-            Stage::Compose => "compose",
-        }
-    }
-}
-
-/// What each stage cost for one frame, in the order of [`Stage::ALL`].
-pub type Timings = [Duration; Stage::ALL.len()];
-
-/// When each stage that ran for one frame last began, in the order of [`Stage::ALL`].
-pub type Beginnings = [Option<Instant>; Stage::ALL.len()];
-
-/// Times the stages of one frame.
-#[derive(Default)]
-struct Stopwatch {
-    costs: Timings,
-    began: Beginnings,
-}
-
-/// A stage under way.
-struct Running {
-    stage: Stage,
-    start: Instant,
-    _span: tracing::span::EnteredSpan,
-}
-
-impl Running {
-    fn start(stage: Stage) -> Self {
-        Running { stage, start: Instant::now(), _span: tracing::trace_span!("stage", name = stage.name()).entered() }
-    }
-}
-
-impl Stopwatch {
-    fn stop(&mut self, running: Running) {
-        self.costs[running.stage as usize] += running.start.elapsed();
-        self.began[running.stage as usize] = Some(running.start);
-    }
-}
-
 /// What a viewer can change while it runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
@@ -176,8 +117,6 @@ impl Models {
     }
 }
 
-/// How quickly doubt about the warp lets the denoiser speak; a compromise, see `models/denoiser.md`.
-pub const DOUBT_GAIN: f32 = 1.0;
 /// Root mean square below which a hop is silence: about -50 dB.
 const SILENCE: f32 = 0.003;
 /// Silence of this length lets the dancer come to rest; shorter ones are part of the music.
@@ -187,50 +126,6 @@ const REST_AFTER_HOPS: u32 = 24;
 const BELIEF: f32 = 1.0;
 /// From one dancer's seed to the next one's.
 const SEED_STEP: u32 = 7919;
-
-/// Picture making; absent when poses alone are wanted.
-struct Picture {
-    avatar: Avatar,
-    drawer: Drawer,
-    /// The working size that was asked for, then the smaller ones that the ladder may go down to.
-    works: Vec<Work>,
-    springs: Springs,
-    full: Size,
-    camera: Camera,
-    ladder: Option<Ladder>,
-    best: Rung,
-    /// Tick of the newest picture.
-    drawn: u64,
-}
-
-/// The denoiser at one working size, held ready: all sizes run on the same weights.
-struct Work {
-    size: usize,
-    denoiser: Denoiser,
-    denoised: DenoiseOutput,
-    doubt: Doubt,
-    /// The denoiser's input, and its output as drawing lays it out.
-    warp: Vec<f32>,
-    validity: Vec<f32>,
-    interleaved: Vec<f32>,
-}
-
-impl Work {
-    fn new(backend: &Backend, weights: &Weights, size: usize, avatar: &Avatar) -> Result<Self, PipelineError> {
-        let mut denoiser = Denoiser::new(backend, weights, size)?;
-        denoiser.set_reference(&avatar.reference_square(size))?;
-        let pixels = size * size;
-        Ok(Work {
-            size,
-            denoiser,
-            denoised: DenoiseOutput::default(),
-            doubt: Doubt::default(),
-            warp: vec![0.0; pixels * 4],
-            validity: vec![0.0; pixels],
-            interleaved: Vec::new(),
-        })
-    }
-}
 
 /// One dancer's whole path, owned by one thread.
 pub struct Pipeline {
@@ -265,89 +160,6 @@ pub struct Pipeline {
     /// Frames made or skipped so far.
     ticks: u64,
     watch: Stopwatch,
-}
-
-impl Picture {
-    /// The pose as the avatar's own body takes it, hair and skirt behind it. Every frame, drawn or not: springs have
-    /// a past.
-    fn pose(&mut self, pose: &Pose) -> PuppetFrame {
-        let mut frame = avatar::drive(&self.avatar, pose, &self.camera);
-        self.springs.step(&self.avatar, &mut frame, 1.0 / FRAME_RATE as f32);
-        frame
-    }
-
-    fn rung(&self) -> Rung {
-        self.ladder.as_ref().map_or(self.best, Ladder::rung)
-    }
-
-    /// Puppet, denoiser as the rung has it, and both put together.
-    fn draw(
-        &mut self,
-        rung: Rung,
-        frame: &PuppetFrame,
-        tokens: &[[u16; TOKEN_SLOTS]],
-        seed: u32,
-        tick: u64,
-        watch: &mut Stopwatch,
-    ) -> Result<&[u8], PipelineError> {
-        let steps = rung.denoise_steps();
-        let wanted = rung.working_size(self.works[0].size);
-        let at = self.works.iter().position(|w| w.size == wanted).unwrap_or(0);
-        let Work { size, denoiser, denoised, doubt, warp, validity, interleaved } = &mut self.works[at];
-        let running = Running::start(Stage::Puppet);
-        let work = self.drawer.draw_puppet(frame, self.full, Size::square(*size))?;
-        for ((pixel, rgba), validity) in work.chunks_exact(5).zip(warp.chunks_exact_mut(4)).zip(validity.iter_mut()) {
-            rgba.copy_from_slice(&pixel[..4]);
-            *validity = pixel[4];
-        }
-        watch.stop(running);
-        if steps > 0 {
-            let running = Running::start(Stage::Denoise);
-            let full = Vec2::new(self.full.width as f32, self.full.height as f32);
-            let keypoints = std::array::from_fn(|k| {
-                let (at, depth) = (frame.keypoints[k], frame.depths[k]);
-                let p = at.position / full;
-                denoiser::Keypoint { x: p.x, y: p.y, confidence: at.confidence, depth }
-            });
-            let input = DenoiseInput { warp, validity, keypoints: &keypoints, facing: &frame.facing, tokens };
-            denoiser.step(input, steps, seed, tick, denoised)?;
-            doubt.apply(&input, *size, DOUBT_GAIN, denoised);
-            interleave(denoised, interleaved);
-            watch.stop(running);
-        }
-        let running = Running::start(Stage::Compose);
-        let rgba = self.drawer.compose((steps > 0).then_some(&interleaved[..]), &Background::Clear)?;
-        watch.stop(running);
-        if let Some(ladder) = &mut self.ladder {
-            ladder.record(watch.costs.iter().sum());
-        }
-        Ok(rgba)
-    }
-}
-
-/// The denoiser's answer as drawing takes it: [`DENOISED_CHANNELS`] a working pixel.
-pub fn interleave(from: &DenoiseOutput, out: &mut Vec<f32>) {
-    out.resize(from.mask.len() * DENOISED_CHANNELS, 0.0);
-    for (i, pixel) in out.chunks_exact_mut(DENOISED_CHANNELS).enumerate() {
-        pixel[..4].copy_from_slice(&from.rgba[i * 4..][..4]);
-        pixel[4] = from.mask[i];
-        pixel[5..9].copy_from_slice(&from.moved[i * 4..][..4]);
-        pixel[9..].copy_from_slice(&from.flow[i * 2..][..2]);
-    }
-}
-
-/// How the picture side is set up.
-pub struct PictureSetup {
-    pub avatar: Avatar,
-    pub drawer: Drawer,
-    /// Side of the picture in pixels.
-    pub width: u32,
-    pub height: u32,
-    /// Side of the denoiser's working picture: 128, 192 or 256.
-    pub working_size: usize,
-    pub best: Rung,
-    /// Whether the ladder may step down, for which smaller working sizes are held ready; offline rendering always has the time.
-    pub keep_budget: bool,
 }
 
 impl Pipeline {
@@ -398,25 +210,9 @@ impl Pipeline {
     /// # Errors
     /// If weights, avatar or drawing cannot be set up; says which and what to do.
     pub fn new(backend: &Backend, models: &Models, settings: Settings, setup: PictureSetup) -> Result<Self, PipelineError> {
-        let PictureSetup { avatar, mut drawer, width, height, working_size, best, keep_budget } = setup;
-        if width != height {
-            return Err(PipelineError::NotSquare { width, height });
-        }
+        let picture = Picture::new(backend, &models.denoiser, setup)?;
         let mut pipeline = Self::poses_only(backend, models, settings)?;
-        drawer.set_avatar(&avatar);
-        let below = SIZES.into_iter().rev().filter(|size| keep_budget && best.denoise_steps() > 0 && *size < working_size);
-        let sizes = std::iter::once(working_size).chain(below);
-        pipeline.picture = Some(Picture {
-            works: sizes.map(|size| Work::new(backend, &models.denoiser, size, &avatar)).collect::<Result<_, _>>()?,
-            springs: Springs::new(),
-            full: Size::new(width as usize, height as usize),
-            camera: Camera::full_body(width as f32, height as f32),
-            ladder: keep_budget.then(|| Ladder::new(best, working_size, BUDGET)),
-            avatar,
-            drawer,
-            best,
-            drawn: 0,
-        });
+        pipeline.picture = Some(picture);
         Ok(pipeline)
     }
 
@@ -558,7 +354,7 @@ impl Pipeline {
         self.show(tick);
         let rung = self.rung();
         let pose = &self.shown[0];
-        let camera = self.picture.as_ref().map_or(Camera::full_body(512.0, 512.0), |p| p.camera);
+        let camera = Camera::full_body(512.0, 512.0);
         let mut keypoints = pose.keypoints(&camera);
         let mut rgba = &[][..];
         let (mut width, mut height) = (0, 0);
@@ -568,9 +364,8 @@ impl Pipeline {
             let frame = picture.pose(pose);
             keypoints = frame.keypoints;
             watch.stop(running);
-            if draw && (rung != Rung::Idle || tick >= picture.drawn + IDLE_EVERY) {
-                picture.drawn = tick;
-                (width, height) = (picture.full.width as u32, picture.full.height as u32);
+            if draw && picture.wants(rung, tick) {
+                (width, height) = (picture.size().width as u32, picture.size().height as u32);
                 rgba = picture.draw(rung, &frame, &self.tokens, self.settings.sampling.seed, tick, &mut watch)?;
             }
         }
@@ -594,14 +389,7 @@ impl Pipeline {
     /// # Errors
     /// If its picture cannot be taken; the old one then stays.
     pub fn set_avatar(&mut self, avatar: Avatar) -> Result<(), PipelineError> {
-        let Some(picture) = &mut self.picture else { return Ok(()) };
-        for work in &mut picture.works {
-            work.denoiser.set_reference(&avatar.reference_square(work.size))?;
-        }
-        picture.drawer.set_avatar(&avatar);
-        picture.springs.reset();
-        picture.avatar = avatar;
-        Ok(())
+        self.picture.as_mut().map_or(Ok(()), |p| p.set_avatar(avatar))
     }
 
     /// Says that the sound jumped or the dancer changed: history is dropped, the clock goes on.
@@ -611,7 +399,7 @@ impl Pipeline {
         self.mood = Mood::default();
         self.dancers.iter_mut().for_each(Dancer::reset);
         if let Some(picture) = &mut self.picture {
-            picture.works.iter_mut().for_each(|w| w.denoiser.reset());
+            picture.reset();
         }
     }
 
@@ -623,7 +411,7 @@ impl Pipeline {
     /// The ladder, if this pipeline keeps a budget: for telling it the budget, what rungs cost, and how frames fared after
     /// they left here.
     pub fn ladder(&mut self) -> Option<&mut Ladder> {
-        self.picture.as_mut()?.ladder.as_mut()
+        self.picture.as_mut()?.ladder()
     }
 
     /// What a frame of `sound` costs on each rung that a picture of this best rung may be made on, on a free machine: the
@@ -635,11 +423,8 @@ impl Pipeline {
         let mut costs = Costs::default();
         let Some(picture) = &self.picture else { return Ok(costs) };
         let mut sound = sound.iter().copied().cycle();
-        let (best, ladder) = (picture.best, self.picture.as_mut().and_then(|p| p.ladder.take()));
-        for rung in Rung::from(best, self.picture.as_ref().map_or(0, |p| p.works[0].size)) {
-            if let Some(picture) = &mut self.picture {
-                picture.best = rung;
-            }
+        for rung in picture.rungs() {
+            let Some(hold) = self.picture.as_mut().map(|p| p.hold(rung)) else { break };
             let mut times = Vec::with_capacity(frames);
             // A rung is a frame in three where the dancer rests.
             while times.len() <= frames {
@@ -652,9 +437,9 @@ impl Pipeline {
             let measured = &mut times[1..];
             measured.sort_unstable();
             costs[rung as usize] = Some(measured[frames / 4]);
-        }
-        if let Some(picture) = &mut self.picture {
-            (picture.best, picture.ladder) = (best, ladder);
+            if let Some(picture) = &mut self.picture {
+                picture.release(hold);
+            }
         }
         self.discontinuity();
         Ok(costs)

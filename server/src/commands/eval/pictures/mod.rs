@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, Doubt};
-use odori_engine::pipeline::{DOUBT_GAIN, interleave};
+use odori_engine::picture::{DOUBT_GAIN, interleave};
 use odori_engine::render::compose::Composer;
 use odori_engine::render::cpu::PuppetPicture;
 use odori_engine::render::{Background, Size};
