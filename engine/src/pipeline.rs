@@ -15,16 +15,15 @@ use std::time::Duration;
 use glam::Vec3;
 use odori_kernels::{Backend, Weights};
 
-use crate::avatar::Avatar;
 use crate::beat::{BeatSource, BeatState, LEAST_CONFIDENCE, PredictedBeat};
 use crate::dance::group::{Group, MOST_DANCERS};
 use crate::dance::{self, Dancer, Direction, Mood, Pace, Staging};
 use crate::denoiser::{TOKEN_SLOTS, TOKEN_STEPS};
 use crate::features::{Features, HOP_FLOATS, HOP_SAMPLES};
-use crate::ladder::{Costs, Ladder, Rung};
+use crate::ladder::{Costs, Ladder, Load, Rung};
 use crate::motion::{MUSIC_DIM, Sampling, StepInput};
-pub use crate::picture::PictureSetup;
-use crate::picture::Picture;
+pub use crate::picture::{Costume, Fitting, PictureSetup, Scene};
+use crate::picture::{Cast, Picture, SEED_STEP};
 use crate::pose::{Camera, Keypoint, Pose};
 use crate::skeleton::KEYPOINT_COUNT;
 pub use crate::stopwatch::{Beginnings, Stage, Timings};
@@ -70,6 +69,8 @@ impl Default for Settings {
 pub struct Frame<'a> {
     /// Premultiplied, `width * height * 4`; empty if the picture was skipped.
     pub rgba: &'a [u8],
+    /// What lies behind it, opaque, as large; empty where nothing does.
+    pub ground: &'a [u8],
     pub width: u32,
     pub height: u32,
     /// The frame's place on the master clock, in samples at [`SAMPLE_RATE`].
@@ -124,15 +125,22 @@ const REST_AFTER_HOPS: u32 = 24;
 /// What the motion model is told of how sure the beat is, where there is one: in training a clock was sure or there was no
 /// music, and a dancer who is told something between stands and waits.
 const BELIEF: f32 = 1.0;
-/// From one dancer's seed to the next one's.
-const SEED_STEP: u32 = 7919;
+/// Of a dancer who comes or goes: how much more of them is there a frame.
+const PRESENCE_STEP: f32 = 1.0 / 18.0;
 
 /// One dancer's whole path, owned by one thread.
 pub struct Pipeline {
     features: Features,
     beat: BeatSource,
     mood: Mood,
+    /// All who were ever there: who left waits, and is not stepped.
     dancers: Vec<Dancer>,
+    /// How many are to be there.
+    size: usize,
+    /// By dancer: 0 away to 1 there.
+    presence: [f32; MOST_DANCERS],
+    /// Where each stands, metres.
+    places: [Vec3; MOST_DANCERS],
     group: Group,
     picture: Option<Picture>,
     pub settings: Settings,
@@ -177,14 +185,22 @@ impl Pipeline {
     /// If the weights do not fit the engine.
     pub fn group(backend: &Backend, models: &Models, settings: Settings, dancers: usize) -> Result<Self, PipelineError> {
         let size = dancers.clamp(1, MOST_DANCERS);
-        let dancer = |_| Ok(Dancer::new(dance::model(backend, &models.motion, &models.tokenizer)?, &models.idle));
-        let dancers = (0..size).map(dancer).collect::<Result<Vec<_>, PipelineError>>()?;
+        // Room for all who may come: they join while the dance goes on.
+        let mut dancers = Vec::with_capacity(MOST_DANCERS);
+        for _ in 0..size {
+            dancers.push(Dancer::new(dance::model(backend, &models.motion, &models.tokenizer)?, &models.idle));
+        }
+        let mut shown = Vec::with_capacity(MOST_DANCERS);
+        shown.resize(size, models.idle[0].clone());
         Ok(Pipeline {
             features: Features::new(),
             beat: BeatSource::own(backend, &models.beat)?,
             mood: Mood::default(),
-            shown: vec![models.idle[0].clone(); size],
+            shown,
             dancers,
+            size,
+            presence: std::array::from_fn(|n| if n < size { 1.0 } else { 0.0 }),
+            places: [Vec3::ZERO; MOST_DANCERS],
             group: Group::new(size),
             picture: None,
             settings,
@@ -210,7 +226,7 @@ impl Pipeline {
     /// # Errors
     /// If weights, avatar or drawing cannot be set up; says which and what to do.
     pub fn new(backend: &Backend, models: &Models, settings: Settings, setup: PictureSetup) -> Result<Self, PipelineError> {
-        let picture = Picture::new(backend, &models.denoiser, setup)?;
+        let picture = Picture::new(backend, models, setup)?;
         let mut pipeline = Self::poses_only(backend, models, settings)?;
         pipeline.picture = Some(picture);
         Ok(pipeline)
@@ -251,6 +267,9 @@ impl Pipeline {
         }
         self.watch.stop(running);
         self.mood.hear(hop);
+        if let Some(picture) = &mut self.picture {
+            picture.hear(hop);
+        }
         self.music.copy_within(HOP_FLOATS.., 0);
         self.music[MUSIC_DIM - HOP_FLOATS..].copy_from_slice(hop);
         self.hops += 1;
@@ -259,10 +278,20 @@ impl Pipeline {
         }
     }
 
-    /// The beat when what is made now is seen, as the dancers count it.
-    fn beat_seen(&self, samples: u64) -> BeatState {
+    /// The beat when what is made now is seen.
+    fn song_beat_seen(&self, samples: u64) -> BeatState {
         let horizon = (self.settings.horizon.as_secs_f64() * f64::from(SAMPLE_RATE)) as u64;
-        self.settings.pace.count(self.beat_state.at(samples + horizon), self.bars)
+        self.beat_state.at(samples + horizon)
+    }
+
+    /// The same as the dancers count it.
+    fn beat_seen(&self, samples: u64) -> BeatState {
+        self.settings.pace.count(self.song_beat_seen(samples), self.bars)
+    }
+
+    /// Dancers who are there, come or go: always the first ones.
+    fn there(&self) -> usize {
+        self.presence.iter().rposition(|p| *p > 0.0).map_or(1, |n| n + 1).max(self.size)
     }
 
     /// One motion step: two poses of every dancer for the time at which they will be seen.
@@ -281,7 +310,8 @@ impl Pipeline {
         let silent = self.silent();
         let Settings { style, sampling, .. } = self.settings;
         let input = StepInput { music: &self.music, beat: beat.conditioning(), energy: self.mood.energy(self.settings.energy), style, sampling };
-        for (n, dancer) in self.dancers.iter_mut().enumerate() {
+        let there = self.there();
+        for (n, dancer) in self.dancers.iter_mut().enumerate().take(there) {
             let seed = sampling.seed.wrapping_add(SEED_STEP.wrapping_mul(n as u32));
             dancer.step(&StepInput { sampling: Sampling { seed, ..sampling }, ..input }, silent);
         }
@@ -328,19 +358,25 @@ impl Pipeline {
     fn show(&mut self, tick: u64) {
         let running = Running::start(Stage::Motion);
         let beat = self.beat_seen(tick * TICK_SAMPLES);
-        let alone = self.dancers.len() == 1;
+        for (n, presence) in self.presence.iter_mut().enumerate() {
+            let step = if n < self.size { PRESENCE_STEP } else { -PRESENCE_STEP };
+            *presence = (*presence + step).clamp(0.0, 1.0);
+        }
+        let there = self.there();
+        let alone = there == 1 && self.group.settled();
         let leader = self.dancers[0].danced(tick).clone();
         if !alone {
             self.group.step(&leader, self.bars, &beat);
         }
         // On the lowest rung it comes to rest, as in silence.
         let silent = self.silent() || self.rung() == Rung::Idle;
-        for (n, dancer) in self.dancers.iter_mut().enumerate() {
+        for (n, dancer) in self.dancers.iter_mut().enumerate().take(there) {
             let (danced, place) = if alone { (leader.clone(), Vec3::ZERO) } else { (self.group.pose(n, dancer.danced(tick)), self.group.place(n)) };
             let staging = Staging { direction: self.settings.direction, beat, silent, place, keep_place: !alone };
             // Dancers at rest do not all breathe at once.
             let idle_tick = tick + 31 * n as u64;
             self.shown[n].clone_from(dancer.show(&danced, idle_tick, &self.idle, &staging));
+            self.places[n] = place;
         }
         self.watch.stop(running);
     }
@@ -352,30 +388,36 @@ impl Pipeline {
         self.ticks += 1;
         let tick = self.ticks;
         self.show(tick);
-        let rung = self.rung();
-        let pose = &self.shown[0];
-        let camera = Camera::full_body(512.0, 512.0);
-        let mut keypoints = pose.keypoints(&camera);
-        let mut rgba = &[][..];
+        let there = self.there();
+        let beat = self.song_beat_seen(tick * TICK_SAMPLES);
+        let seed = self.settings.sampling.seed;
+        let cast = Cast { poses: &self.shown[..there], places: &self.places, presence: &self.presence, size: self.size, beat: &beat, seed };
+        let mut keypoints = None;
+        let (mut rgba, mut ground) = (&[][..], &[][..]);
         let (mut width, mut height) = (0, 0);
         let mut watch = std::mem::take(&mut self.watch);
+        let mut rung = Rung::Puppet;
         if let Some(picture) = &mut self.picture {
+            picture.reckon_with(there);
+            rung = picture.rung();
             let running = Running::start(Stage::Puppet);
-            let frame = picture.pose(pose);
-            keypoints = frame.keypoints;
+            let seen = draw && picture.wants(rung, tick);
+            keypoints = Some(picture.pose(&cast, seen));
             watch.stop(running);
-            if draw && picture.wants(rung, tick) {
+            if seen {
                 (width, height) = (picture.size().width as u32, picture.size().height as u32);
-                rgba = picture.draw(rung, &frame, &self.tokens, self.settings.sampling.seed, tick, &mut watch)?;
+                (rgba, ground) = picture.draw(rung, &cast, &self.tokens, tick, &mut watch)?;
             }
         }
+        let keypoints = keypoints.unwrap_or_else(|| self.shown[0].keypoints(&Camera::full_body(512.0, 512.0)));
         Ok(Some(Frame {
             rgba,
+            ground,
             width,
             height,
             media_samples: tick * TICK_SAMPLES,
             pose: &self.shown[0],
-            dancers: &self.shown,
+            dancers: &self.shown[..there],
             keypoints,
             beat: self.beat_state,
             rung,
@@ -384,12 +426,51 @@ impl Pipeline {
         }))
     }
 
-    /// Another dancer, from the next frame on. The dance goes on.
-    ///
-    /// # Errors
-    /// If its picture cannot be taken; the old one then stays.
-    pub fn set_avatar(&mut self, avatar: Avatar) -> Result<(), PipelineError> {
-        self.picture.as_mut().map_or(Ok(()), |p| p.set_avatar(avatar))
+    /// How new looks for these dancers are made, on any thread; `None` where no pictures are.
+    pub fn fitting(&self) -> Option<Fitting> {
+        self.picture.as_ref().map(|p| p.fitting(self.settings.sampling.seed))
+    }
+
+    /// Other looks, more dancers or fewer, from the next frame on. The dance goes on: who comes or goes does so within a
+    /// second. Nothing is made and nothing let go here; what was taken off is in `costume` afterwards. Who has nothing to
+    /// wear does not come.
+    pub fn wear(&mut self, costume: &mut Costume) {
+        if let Some(picture) = &mut self.picture {
+            picture.wear(&mut costume.looks);
+        }
+        while self.dancers.len() < MOST_DANCERS && !costume.newcomers.is_empty() {
+            self.dancers.push(costume.newcomers.remove(0));
+            self.shown.push(self.idle[0].clone());
+        }
+        let before = self.size;
+        let dressed = self.picture.as_ref().map_or(MOST_DANCERS, Picture::dressed);
+        self.size = costume.size.min(self.dancers.len()).min(dressed);
+        for n in before..self.size {
+            // Who waited has danced to other music.
+            if self.presence[n] == 0.0 {
+                self.dancers[n].reset();
+            }
+        }
+        self.group.resize(self.size);
+        if self.ticks == 0 {
+            self.presence = std::array::from_fn(|n| if n < self.size { 1.0 } else { 0.0 });
+            self.group = Group::new(self.size);
+            if let Some(picture) = &mut self.picture {
+                picture.begin_with(self.size);
+            }
+        }
+    }
+
+    /// How many dancers there are to be.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// What the picture shows, from the next frame on.
+    pub fn set_scene(&mut self, scene: &Scene) {
+        if let Some(picture) = &mut self.picture {
+            picture.scene.clone_from(scene);
+        }
     }
 
     /// Says that the sound jumped or the dancer changed: history is dropped, the clock goes on.
@@ -414,6 +495,13 @@ impl Pipeline {
         self.picture.as_mut()?.ladder()
     }
 
+    /// What dancers cost, as [`Pipeline::measure_rungs`] found for one and for two.
+    pub fn set_load(&mut self, load: &Load) {
+        if let Some(picture) = &mut self.picture {
+            picture.set_load(load);
+        }
+    }
+
     /// What a frame of `sound` costs on each rung that a picture of this best rung may be made on, on a free machine: the
     /// lower quartile of `frames` frames each, after one to warm up, for what else runs only makes them dearer.
     ///
@@ -423,7 +511,7 @@ impl Pipeline {
         let mut costs = Costs::default();
         let Some(picture) = &self.picture else { return Ok(costs) };
         let mut sound = sound.iter().copied().cycle();
-        for rung in picture.rungs() {
+        for rung in picture.rungs(self.size) {
             let Some(hold) = self.picture.as_mut().map(|p| p.hold(rung)) else { break };
             let mut times = Vec::with_capacity(frames);
             // A rung is a frame in three where the dancer rests.

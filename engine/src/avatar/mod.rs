@@ -18,7 +18,8 @@ mod springs;
 pub(crate) mod tests;
 
 pub use drive::{BoneTransform, FACING, PuppetFrame, drive};
-pub use import::{ImportReport, import_encoded};
+pub use import::{ImportReport, decode, import_encoded};
+pub(crate) use rig::keypoint;
 pub use rig::{BONES, Rig, bone};
 pub use sidecar::{LoosePart, Sidecar};
 pub use springs::Springs;
