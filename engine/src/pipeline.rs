@@ -455,9 +455,6 @@ impl Pipeline {
         if self.ticks == 0 {
             self.presence = std::array::from_fn(|n| if n < self.size { 1.0 } else { 0.0 });
             self.group = Group::new(self.size);
-            if let Some(picture) = &mut self.picture {
-                picture.begin_with(self.size);
-            }
         }
     }
 

@@ -51,10 +51,10 @@ const HEAD_ROOM: f32 = 0.09;
 const BELOW_PELVIS: f32 = 0.42;
 /// A face shot is this many heads high, and shows no less than this share of the whole picture: closer, the reference would
 /// be enlarged.
-const HEADS: f32 = 1.55;
+const HEADS: f32 = 1.36;
 const CLOSEST: f32 = 0.24;
 /// Frames over which the camera follows the dancer from side to side.
-const FOLLOW_FRAMES: f32 = 14.0;
+const FOLLOW_FRAMES: f32 = 9.0;
 
 /// A square of the whole picture, pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,10 +80,12 @@ fn ease(u: f32) -> f32 {
     u * u * u * (u * (6.0 * u - 15.0) + 10.0)
 }
 
-/// Who the camera looks at: a figure at rest and where its neck is now, in its own picture, and where that lies in the whole.
+/// Who the camera looks at: a figure at rest, where its neck and nose are now, in its own picture, and where that lies in
+/// the whole.
 pub(super) struct Subject {
     pub figure: Figure,
     pub neck: Vec2,
+    pub nose: Vec2,
     pub view: View,
 }
 
@@ -99,13 +101,14 @@ pub(super) struct Cameraman {
     bars: u32,
     bar_phase: f32,
     lost: u32,
+    begun: bool,
 }
 
 impl Cameraman {
     /// For square pictures of `side` pixels.
     pub fn new(side: f32) -> Self {
         let whole = Window { centre: Vec2::splat(side / 2.0), side };
-        Cameraman { side, shown: Framing::Full, from: whole, moved: 1.0, now: whole, follow: Vec2::ZERO, bars: 0, bar_phase: 0.0, lost: LOST_FRAMES }
+        Cameraman { side, shown: Framing::Full, from: whole, moved: 1.0, now: whole, follow: Vec2::ZERO, bars: 0, bar_phase: 0.0, lost: LOST_FRAMES, begun: false }
     }
 
     fn window(&self, framing: Framing, of: &Subject) -> Window {
@@ -133,7 +136,7 @@ impl Cameraman {
         self.bar_phase = beat.bar_phase;
         self.bars = self.bars.wrapping_add(u32::from(downbeat));
         // Down with a crouch, but not up and down with every bounce.
-        let away = of.neck - of.figure.neck;
+        let away = 0.5 * (of.neck + of.nose - of.figure.neck - of.figure.nose);
         self.follow += (Vec2::new(away.x, 0.6 * away.y.max(0.0)) - self.follow) / FOLLOW_FRAMES;
 
         let phrase = PHRASES[(self.bars / PHRASE_BARS + seed) as usize % PHRASES.len()];
@@ -144,10 +147,11 @@ impl Cameraman {
             asked => asked,
         };
         if goal != self.shown {
-            // From one close shot to another, and out of a face, it cuts.
-            let cut = wish == Framing::Auto && downbeat && (self.shown == Framing::Face || goal == Framing::Face);
+            // Into and out of a face it cuts; and it begins with what was asked for.
+            let cut = !self.begun || wish == Framing::Auto && downbeat && (self.shown == Framing::Face || goal == Framing::Face);
             (self.from, self.moved, self.shown) = (self.now, if cut { 1.0 } else { 0.0 }, goal);
         }
+        self.begun = true;
         self.moved = (self.moved + 1.0 / MOVE_FRAMES).min(1.0);
         self.now = self.from.towards(self.window(self.shown, of), ease(self.moved));
         let scale = self.side / self.now.side;
@@ -160,9 +164,11 @@ impl Cameraman {
 
 /// Share of their distance from left to right that dancers are shown apart, by the group's size: arms may overlap, and
 /// nobody becomes tiny.
-const SQUEEZE: [f32; MOST_DANCERS] = [1.0, 0.86, 0.72, 0.6, 0.52];
+const SQUEEZE: [f32; MOST_DANCERS] = [1.0, 0.80, 0.66, 0.54, 0.46];
 /// Metres from the outermost dancer's middle to the edge.
-const WING_M: f32 = 0.78;
+const WING_M: f32 = 0.62;
+/// Scale of a soloist on the stage, which has a floor to show.
+const ON_STAGE: f32 = 0.9;
 /// How much deeper the stage is shown than it is, and metres from it to the eye and from the floor to it.
 const DEPTH: f32 = 1.7;
 const EYE_FAR_M: f32 = 6.5;
@@ -181,10 +187,10 @@ pub(super) struct Room {
 }
 
 /// Scale and squeeze for a group.
-fn room(size: usize) -> [f32; 2] {
+fn room(size: usize, staged: bool) -> [f32; 2] {
     let size = size.clamp(1, MOST_DANCERS);
     if size == 1 {
-        return [1.0, 1.0];
+        return [if staged { ON_STAGE } else { 1.0 }, 1.0];
     }
     let squeeze = SQUEEZE[size - 1];
     // The widest formation.
@@ -194,8 +200,10 @@ fn room(size: usize) -> [f32; 2] {
 }
 
 impl Room {
-    pub fn new(size: usize) -> Self {
-        Room { from: room(size), to: room(size), moved: 1.0 }
+    /// `staged` is whether there is a floor to be seen.
+    pub fn new(size: usize, staged: bool) -> Self {
+        let to = room(size, staged);
+        Room { from: to, to, moved: 1.0 }
     }
 
     fn now(&self) -> [f32; 2] {
@@ -204,8 +212,8 @@ impl Room {
     }
 
     /// A frame on, for so many dancers.
-    pub fn step(&mut self, size: usize) {
-        let to = room(size);
+    pub fn step(&mut self, size: usize, staged: bool) {
+        let to = room(size, staged);
         if to != self.to {
             (self.from, self.to, self.moved) = (self.now(), to, 0.0);
         }
@@ -227,7 +235,6 @@ impl Room {
         let floor = camera.project(Vec3::ZERO).y;
         let front = floor - (1.0 - scale) * LIFT * camera.height;
         let eye = front - EYE_HIGH_M * camera.scale * scale;
-        // Alone at scale 1 the eye must not move the floor: it counts as far as the group is fitted.
         let stands = eye + (front - eye) * near;
         let middle = 0.5 * camera.width + place.x * squeeze * scale * near * camera.scale;
         let scale = scale * near;
@@ -240,8 +247,8 @@ mod tests {
     use super::*;
 
     fn subject() -> Subject {
-        let figure = Figure { head: [Vec2::new(210.0, 80.0), Vec2::new(300.0, 190.0)], neck: Vec2::new(256.0, 190.0), pelvis: Vec2::new(256.0, 300.0) };
-        Subject { figure, neck: figure.neck, view: View::WHOLE }
+        let figure = Figure { head: [Vec2::new(210.0, 80.0), Vec2::new(300.0, 190.0)], neck: Vec2::new(256.0, 190.0), nose: Vec2::new(256.0, 150.0), pelvis: Vec2::new(256.0, 300.0) };
+        Subject { figure, neck: figure.neck, nose: figure.nose, view: View::WHOLE }
     }
 
     fn beat(frame: u32) -> BeatState {
@@ -294,7 +301,7 @@ mod tests {
     fn a_group_stands_within_the_picture_on_its_floor() {
         let camera = Camera::full_body(512.0, 512.0);
         for size in 2..=MOST_DANCERS {
-            let room = Room::new(size);
+            let room = Room::new(size, true);
             let edge = 0.5 * (size - 1) as f32 * SPACING_M * 1.15;
             for place in [Vec3::new(edge, 0.0, 0.0), Vec3::new(-edge, 0.0, -0.7), Vec3::new(0.0, 0.0, 0.4)] {
                 let view = room.view(place, &camera);
@@ -305,6 +312,6 @@ mod tests {
             let floors = [-0.7, 0.0, 0.4].map(|z| room.view(Vec3::new(0.0, 0.0, z), &camera).apply(camera.project(Vec3::ZERO)).y);
             assert!(floors[0] < floors[1] && floors[1] < floors[2], "who is nearer stands lower: {floors:?}");
         }
-        assert_eq!(Room::new(1).view(Vec3::ZERO, &camera), View::WHOLE);
+        assert_eq!(Room::new(1, false).view(Vec3::ZERO, &camera), View::WHOLE);
     }
 }

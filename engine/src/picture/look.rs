@@ -24,6 +24,7 @@ pub(super) struct Figure {
     /// Corners of the head, hair and ears with it.
     pub head: [Vec2; 2],
     pub neck: Vec2,
+    pub nose: Vec2,
     pub pelvis: Vec2,
 }
 
@@ -143,7 +144,7 @@ impl Fitting {
             work.denoiser.reset();
         }
         let joint = |name| frame.keypoints[avatar::keypoint(name)].position;
-        let figure = Figure { head: cpu::layer_extent(&avatar, &frame, HEAD_LAYER), neck: joint("neck"), pelvis: joint("pelvis") };
+        let figure = Figure { head: cpu::layer_extent(&avatar, &frame, HEAD_LAYER), neck: joint("neck"), nose: joint("nose"), pelvis: joint("pelvis") };
         Ok(Look { puppet: self.maker.make(&avatar), works, springs: Springs::new(), figure, frame, avatar })
     }
 }

@@ -89,6 +89,7 @@ pub(crate) struct Picture {
     full: Size,
     pub scene: Scene,
     room: Room,
+    begun: bool,
     cameraman: Cameraman,
     stage: Stage,
     /// Where the whole picture lies in the frame, and each dancer's own.
@@ -126,7 +127,8 @@ impl Picture {
             camera: Camera::full_body(width as f32, height as f32),
             full: Size::new(width as usize, height as usize),
             scene: Scene::default(),
-            room: Room::new(1),
+            room: Room::new(1, false),
+            begun: false,
             cameraman: Cameraman::new(width as f32),
             stage: Stage::default(),
             whole: View::WHOLE,
@@ -167,11 +169,6 @@ impl Picture {
                 None => self.looks.extend(slot.take()),
             }
         }
-    }
-
-    /// The group's whole layout at once, without a move: for a beginning.
-    pub fn begin_with(&mut self, size: usize) {
-        self.room = Room::new(size);
     }
 
     /// Forgets the frames before.
@@ -233,22 +230,26 @@ impl Picture {
     /// Poses put on, camera and lights a frame on: every frame, drawn or not. Gives the leader's keypoints, pixels of
     /// the frame.
     pub fn pose(&mut self, cast: &Cast<'_>, seen: bool) -> [Keypoint; KEYPOINT_COUNT] {
-        self.room.step(cast.size);
+        let staged = self.scene.background == Background::Stage;
+        if !std::mem::replace(&mut self.begun, true) {
+            self.room = Room::new(cast.size, staged);
+        }
+        self.room.step(cast.size, staged);
         for (n, (look, pose)) in self.looks.iter_mut().zip(cast.poses).enumerate() {
             let mut own = pose.clone();
             own.root -= cast.places[n];
             look.pose(&own, &self.camera);
         }
         let leader = &self.looks[0];
-        let neck = leader.frame.keypoints[avatar::keypoint("neck")].position;
-        let subject = Subject { figure: leader.figure, neck, view: self.room.view(cast.places[0], &self.camera) };
+        let joint = |name| leader.frame.keypoints[avatar::keypoint(name)].position;
+        let subject = Subject { figure: leader.figure, neck: joint("neck"), nose: joint("nose"), view: self.room.view(cast.places[0], &self.camera) };
         self.whole = self.cameraman.step(self.scene.framing, &subject, cast.beat, cast.seed);
         for (n, view) in self.views.iter_mut().enumerate().take(cast.poses.len()) {
             *view = self.room.view(cast.places[n], &self.camera).within(&self.whole);
         }
         let front = self.room.view(Vec3::new(0.0, 0.0, f32::MIN_POSITIVE), &self.camera);
         let floor = front.apply(self.camera.project(Vec3::ZERO)).y / self.camera.height;
-        self.stage.step(cast.beat, floor, self.room.scale(), seen && self.scene.background == Background::Stage);
+        self.stage.step(cast.beat, floor, self.room.scale(), seen && staged);
         leader.frame.keypoints.map(|k| Keypoint { position: self.views[0].apply(k.position), ..k })
     }
 

@@ -132,9 +132,9 @@ impl Stage {
         let sway = (std::f32::consts::TAU * (self.time_s / 11.0)).sin();
         let lean = (std::f32::consts::TAU * (self.time_s / 17.0)).cos();
         [
-            Lamp { at: Vec2::new(0.06, -0.10), to: Vec2::new(0.60 + 0.09 * sway, floor), width: 0.075, colour: colour(0) * (0.62 + 0.75 * left) },
-            Lamp { at: Vec2::new(0.94, -0.10), to: Vec2::new(0.40 + 0.09 * lean, floor), width: 0.075, colour: colour(1) * (0.62 + 0.75 * right) },
-            Lamp { at: Vec2::new(0.5, -0.25), to: Vec2::new(0.5, floor), width: 0.13, colour: colour(2) * (0.30 + 0.30 * bar) },
+            Lamp { at: Vec2::new(0.06, -0.10), to: Vec2::new(0.60 + 0.09 * sway, floor), width: 0.075, colour: colour(0) * (0.55 + 0.95 * left) },
+            Lamp { at: Vec2::new(0.94, -0.10), to: Vec2::new(0.40 + 0.09 * lean, floor), width: 0.075, colour: colour(1) * (0.55 + 0.95 * right) },
+            Lamp { at: Vec2::new(0.5, -0.25), to: Vec2::new(0.5, floor), width: 0.13, colour: colour(2) * (0.30 + 0.42 * bar) },
         ]
     }
 
@@ -168,13 +168,13 @@ impl Stage {
                     let off = (p - lamp.at).perp_dot(way) / length;
                     let width = lamp.width * (0.35 + along.max(0.0) / length);
                     let beam = (-(off * off) / (width * width)).exp() * smooth(0.0, 0.1, along) * (1.0 - 0.62 * (along / length).clamp(0.0, 1.0));
-                    air += lamp.colour * (0.20 * haze * smoke * beam);
+                    air += lamp.colour * (0.26 * haze * smoke * beam);
                     // A pool of light on the floor, flat as the floor is seen, and its sheen towards the viewer.
                     let pool = (p - lamp.to) / Vec2::new(0.26, 0.26 * 0.30);
                     let sheen = (-((u - lamp.to.x) * (u - lamp.to.x)) / 0.02).exp() * (1.0 - depth);
-                    lit += lamp.colour * (0.22 * (-pool.length_squared()).exp() + 0.035 * sheen + 0.030 * (1.0 - side * side));
+                    lit += lamp.colour * (0.30 * (-pool.length_squared()).exp() + 0.035 * sheen + 0.030 * (1.0 - side * side));
                 }
-                air += (lamps[0].colour + lamps[1].colour) * (0.050 * haze * smoke * glow);
+                air += (lamps[0].colour + lamps[1].colour) * (0.060 * haze * smoke * glow);
                 let light = air.lerp(lit * (0.9 + 0.1 * smoke), ground);
                 // To code values: a soft shoulder, then about sRGB's curve.
                 *cell = [light.x, light.y, light.z, 0.0].map(|c| 254.0 * (c / (1.0 + 0.6 * c)).max(0.0).powf(0.4545).min(1.0));

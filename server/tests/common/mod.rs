@@ -87,6 +87,8 @@ struct Plain;
 
 impl Wardrobe for Plain {
     fn fit(&mut self, _cast: &Cast) -> Result<Costume, LiveError> {
+        // Longer than the dance could wait.
+        std::thread::sleep(Duration::from_millis(400));
         Ok(Box::new(()))
     }
 }
