@@ -161,6 +161,14 @@ fn vq() -> Case {
     m.case("nearest of 512 codes of 64".into(), 3 * 512 * 64, ids)
 }
 
+/// Verified at its first step; the state that it goes on from does not change what a step costs.
+fn gru_cell(n: usize) -> Case {
+    let mut m = Maker::new();
+    let (gates_x, gates_h, h) = (m.input(3 * n), m.input(3 * n), m.input(n));
+    m.b.op(Op::GruCell { gates_x, gates_h, h, n });
+    m.case(format!("GRU cell of {n}"), 0, h)
+}
+
 fn elementwise() -> Vec<Case> {
     let len = 128 * 128 * 4;
     let mut m = Maker::new();
@@ -197,6 +205,8 @@ fn cases() -> Vec<Case> {
         linear(1, 768, 192),
         linear(1, 640, 192),
         linear(1, 1280, 512),
+        linear(1, 322, 64),
+        linear(1, 128, 384),
         linear(2, 192, 192),
         linear(64, 160, 160),
         linear(512, 512, 512),
@@ -206,6 +216,7 @@ fn cases() -> Vec<Case> {
         attention(64, 256, 5, 32),
         attention(256, 256, 3, 32),
         ring_attention(),
+        gru_cell(128),
         sample(),
         vq(),
     ];

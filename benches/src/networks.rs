@@ -1,8 +1,9 @@
-//! Whole networks as a session runs them: a denoise step at each working size, and a motion step.
+//! Whole networks as a session runs them: a denoise step at each working size, a motion step and a beat step.
 
 use std::time::Instant;
 
 use odori_engine::avatar::FACING;
+use odori_engine::beat::network::BeatNetwork;
 use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS, Keypoint, SIZES};
 use odori_engine::motion::{BEAT_DIM, MUSIC_DIM, MotionModel, Sampling, StepInput};
 use odori_kernels::{Backend, Weights};
@@ -58,6 +59,11 @@ pub fn run(backend: &Backend) -> Result<Vec<Row>, String> {
     rows.push(row("motion step".into(), |_| {
         let input = StepInput { music: &[0.1; MUSIC_DIM], beat: [0.3; BEAT_DIM], energy: 0.7, style: 0, sampling: Sampling::default() };
         model.step(&input);
+        Ok(())
+    })?);
+    let mut beat = BeatNetwork::new(backend, &read(include_bytes!("../../models/beat.safetensors"))?).map_err(|e| e.to_string())?;
+    rows.push(row("beat step".into(), |i| {
+        beat.step(&std::array::from_fn(|n| ((n as u64 * 7 + i) % 13) as f32 / 13.0));
         Ok(())
     })?);
     Ok(rows)

@@ -131,10 +131,12 @@ const BLIND_SHARE: f32 = 0.6;
 /// How quickly it sees that the machine became slower, and faster: three frames must do to see how far down to go.
 const SLOWER_SHARE: f32 = 0.5;
 const FASTER_SHARE: f32 = 0.2;
-/// A step up that failed is tried again later and later, up to this many calm stretches, until the machine is this much
-/// faster than when it failed.
+/// A step up that failed is tried again later and later, up to this many calm stretches.
 const MOST_PATIENCE: u32 = 16;
-const FASTER: f32 = 0.6;
+/// Unless the machine is seen to be free again: over a calm stretch, frames take no longer than this against what was measured
+/// beforehand, on the average and at most. The slowest tells it from a loaded one, which has quick frames too.
+const FREE_MEAN: f32 = 1.25;
+const FREE_SLOWEST: f32 = 1.6;
 /// A frame's forgetting of a cost that forbids a rung: it may have been measured at a bad time. Half a minute and more.
 const FORGET: f32 = 0.9995;
 
@@ -147,7 +149,9 @@ pub struct Ladder {
     working_size: usize,
     at: usize,
     budget: Budget,
-    /// Seconds on a free machine.
+    /// Seconds on a free machine, as measured beforehand.
+    measured: [Option<f32>; Rung::ALL.len()],
+    /// The same as now believed: a rung that failed is dearer than was measured, until the machine is free again.
     costs: [Option<f32>; Rung::ALL.len()],
     /// How many times longer everything takes now.
     slowdown: f32,
@@ -158,10 +162,21 @@ pub struct Ladder {
     dear: u32,
     window: u32,
     calm: u32,
+    stretch: Stretch,
+    /// Stretches on end that showed a free machine, and how many it takes to believe it: more when that was wrong.
+    free: u32,
+    free_needed: u32,
     patience: u32,
     since_step_up: u32,
     slowdown_at_step_up: f32,
-    slowdown_at_failure: f32,
+}
+
+/// Frames on end that were not late, by how many times longer they took than was measured.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stretch {
+    frames: u32,
+    sum: f32,
+    slowest: f32,
 }
 
 impl Ladder {
@@ -177,6 +192,7 @@ impl Ladder {
             working_size,
             at: 0,
             budget,
+            measured: [None; Rung::ALL.len()],
             costs: [None; Rung::ALL.len()],
             slowdown: 1.0,
             age: Duration::ZERO,
@@ -184,10 +200,12 @@ impl Ladder {
             dear: 0,
             window: 0,
             calm: 0,
+            stretch: Stretch::default(),
+            free: 0,
+            free_needed: 1,
             patience: 1,
             since_step_up: u32::MAX,
             slowdown_at_step_up: 1.0,
-            slowdown_at_failure: f32::INFINITY,
         }
     }
 
@@ -201,7 +219,8 @@ impl Ladder {
 
     /// What was measured of the rungs beforehand.
     pub fn set_costs(&mut self, costs: &Costs) {
-        self.costs = costs.map(|c| c.map(|c| c.as_secs_f32()));
+        self.measured = costs.map(|c| c.map(|c| c.as_secs_f32()));
+        self.costs = self.measured;
     }
 
     /// There are more or fewer dancers now, and rungs cost this much: it goes down at once as far as it must, and does not
@@ -246,10 +265,36 @@ impl Ladder {
         self.since_step_up = self.since_step_up.saturating_add(1);
         let dear = cost_s > LATE_SHARE * self.budget.frame.as_secs_f32();
         let old = std::mem::take(&mut self.age) > self.budget.latency;
+        self.look_whether_free(dear || old, self.measured[rung as usize].map(|free| cost_s / free.max(1e-6)));
         self.count(dear || old, dear);
         let blind = cost_s < BLIND_SHARE * self.budget.frame.as_secs_f32();
-        if self.at > 0 && self.calm >= CALM_FRAMES * self.patience {
+        if self.since_step_up == CALM_FRAMES {
+            self.free_needed = 1;
+        }
+        if self.at > 0 && self.free >= self.free_needed {
+            self.free = 0;
+            self.patience = 1;
+            for (cost, measured) in self.costs.iter_mut().zip(self.measured) {
+                *cost = measured.or(*cost);
+            }
             self.step_up(blind);
+        } else if self.at > 0 && self.calm >= CALM_FRAMES * self.patience {
+            self.step_up(blind);
+        }
+    }
+
+    /// With how many times longer the last frame took than was measured, if anything was.
+    fn look_whether_free(&mut self, late: bool, slower: Option<f32>) {
+        let Some(slower) = slower.filter(|_| !late) else {
+            (self.stretch, self.free) = (Stretch::default(), 0);
+            return;
+        };
+        let stretch = &mut self.stretch;
+        *stretch = Stretch { frames: stretch.frames + 1, sum: stretch.sum + slower, slowest: stretch.slowest.max(slower) };
+        if stretch.frames == CALM_FRAMES {
+            let free = stretch.sum < FREE_MEAN * CALM_FRAMES as f32 && stretch.slowest < FREE_SLOWEST;
+            self.free = if free { self.free + 1 } else { 0 };
+            self.stretch = Stretch::default();
         }
     }
 
@@ -268,9 +313,6 @@ impl Ladder {
         } else if self.window >= LATE_WINDOW {
             (self.late, self.dear, self.window) = (0, 0, 0);
         }
-        if self.slowdown < FASTER * self.slowdown_at_failure {
-            self.patience = 1;
-        }
     }
 
     /// What a frame would take on a rung now.
@@ -283,7 +325,7 @@ impl Ladder {
         (self.late, self.dear, self.window, self.calm) = (0, 0, 0, 0);
         if self.since_step_up < CALM_FRAMES {
             self.patience = (self.patience * 2).min(MOST_PATIENCE);
-            self.slowdown_at_failure = self.slowdown_at_step_up;
+            self.free_needed = (self.free_needed * 2).min(2 * MOST_PATIENCE);
             // So slow a machine does not carry this rung, whatever was measured of it: not until it is a fifth faster.
             let too_dear = 1.25 * UP_SHARE * self.budget.frame.as_secs_f32() / self.slowdown_at_step_up.max(1e-3);
             let cost = &mut self.costs[self.rung() as usize];
@@ -309,8 +351,9 @@ impl Ladder {
             Some(j) => {
                 self.at = j;
                 self.calm = 0;
-                self.since_step_up = 0;
+                self.stretch = Stretch::default();
                 self.slowdown_at_step_up = self.slowdown;
+                self.since_step_up = 0;
             }
             None => {
                 let above = self.rungs[self.at - 1];
@@ -377,6 +420,27 @@ mod tests {
             assert_eq!(*after.last().unwrap(), Rung::TwoSteps, "{slowdown}: back within five seconds");
             assert!(changes(&after) <= 3, "{slowdown}: {after:?}");
         }
+    }
+
+    #[test]
+    fn a_load_that_comes_in_bursts_is_not_taken_for_a_free_machine_and_its_end_is() {
+        let mut ladder = Ladder::new(Rung::FourSteps, 128, BUDGET);
+        let half = |r| if r == Rung::FourSteps { 20.0 } else { free(r) / 2.0 };
+        ladder.set_costs(&Rung::ALL.map(|r| Some(micros(half(r) * 1e3))));
+        let mut n = 0;
+        let loaded: Vec<Rung> = (0..300)
+            .map(|_| {
+                n += 1;
+                let rung = ladder.rung();
+                // Two programs take the processor by turns: a stretch of slow frames, one of quick ones with a slow one among them.
+                let slow = n % 40 < 12 || n % 40 == 30;
+                ladder.record(micros(half(rung) * if slow { 2.6 } else { 1.1 } * 1e3));
+                rung
+            })
+            .collect();
+        assert!(changes(&loaded) <= 10, "{} changes in 10 s", changes(&loaded));
+        let after = run(&mut ladder, 120, half);
+        assert_eq!(*after.last().unwrap(), Rung::FourSteps, "back within four seconds");
     }
 
     #[test]

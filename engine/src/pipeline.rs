@@ -17,7 +17,7 @@ use odori_kernels::{Backend, Weights};
 
 use crate::beat::{BeatSource, BeatState, LEAST_CONFIDENCE, PredictedBeat};
 use crate::dance::group::{Group, MOST_DANCERS};
-use crate::dance::{self, Dancer, Direction, Mood, Pace, Staging};
+use crate::dance::{self, Dancer, Direction, Hush, Mood, Pace, Staging};
 use crate::denoiser::{TOKEN_SLOTS, TOKEN_STEPS};
 use crate::features::{Features, HOP_FLOATS, HOP_SAMPLES};
 use crate::ladder::{Costs, Ladder, Load, Rung};
@@ -118,10 +118,6 @@ impl Models {
     }
 }
 
-/// Root mean square below which a hop is silence: about -50 dB.
-const SILENCE: f32 = 0.003;
-/// Silence of this length lets the dancer come to rest; shorter ones are part of the music.
-const REST_AFTER_HOPS: u32 = 24;
 /// What the motion model is told of how sure the beat is, where there is one: in training a clock was sure or there was no
 /// music, and a dancer who is told something between stands and waits.
 const BELIEF: f32 = 1.0;
@@ -156,8 +152,7 @@ pub struct Pipeline {
     /// Tokens of the last steps, newest last, for the renderer's pose window.
     tokens: Vec<[u16; TOKEN_SLOTS]>,
     idle: Arc<Vec<Pose>>,
-    /// Hops of silence up to now.
-    silent_hops: u32,
+    hush: Hush,
     /// Bars gone by at the time that the newest step is for, and the phase of its bar.
     bars: u32,
     bar_phase: f32,
@@ -211,7 +206,7 @@ impl Pipeline {
             beat_state: BeatState::default(),
             beats: Vec::with_capacity(16),
             idle: Arc::clone(&models.idle),
-            silent_hops: REST_AFTER_HOPS,
+            hush: Hush::default(),
             bars: 0,
             bar_phase: 0.0,
             tokens: Vec::with_capacity(TOKEN_STEPS + 1),
@@ -250,7 +245,9 @@ impl Pipeline {
             self.watch.stop(running);
             if let Some(hop) = hop {
                 let energy = self.hop_sound.iter().map(|s| s * s).sum::<f32>() / HOP_SAMPLES as f32;
-                self.silent_hops = if energy.sqrt() < SILENCE { self.silent_hops.saturating_add(1) } else { 0 };
+                if self.hush.hear(energy.sqrt()) {
+                    self.dancers.iter_mut().for_each(Dancer::startle);
+                }
                 self.hear(&hop);
             }
         }
@@ -307,7 +304,7 @@ impl Pipeline {
             self.bars = self.bars.wrapping_add(1);
         }
         self.bar_phase = bar_phase;
-        let silent = self.silent();
+        let silent = self.hush.resting();
         let Settings { style, sampling, .. } = self.settings;
         let input = StepInput { music: &self.music, beat: beat.conditioning(), energy: self.mood.energy(self.settings.energy), style, sampling };
         let there = self.there();
@@ -349,10 +346,6 @@ impl Pipeline {
         self.advance(true)
     }
 
-    fn silent(&self) -> bool {
-        self.silent_hops >= REST_AFTER_HOPS
-    }
-
     /// Every dancer's pose at the frame's own time. Steps and frames share the master clock, two frames to a step, so
     /// the frame due when a step has just run shows its first pose and the next frame its second.
     fn show(&mut self, tick: u64) {
@@ -369,10 +362,10 @@ impl Pipeline {
             self.group.step(&leader, self.bars, &beat);
         }
         // On the lowest rung it comes to rest, as in silence.
-        let silent = self.silent() || self.rung() == Rung::Idle;
+        let silent = self.hush.resting() || self.rung() == Rung::Idle;
         for (n, dancer) in self.dancers.iter_mut().enumerate().take(there) {
             let (danced, place) = if alone { (leader.clone(), Vec3::ZERO) } else { (self.group.pose(n, dancer.danced(tick)), self.group.place(n)) };
-            let staging = Staging { direction: self.settings.direction, beat, silent, place, keep_place: !alone };
+            let staging = Staging { direction: self.settings.direction, beat, silent, stopped: self.hush.stopped(), place, keep_place: !alone };
             // Dancers at rest do not all breathe at once.
             let idle_tick = tick + 31 * n as u64;
             self.shown[n].clone_from(dancer.show(&danced, idle_tick, &self.idle, &staging));

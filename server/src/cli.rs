@@ -354,10 +354,23 @@ pub struct DoctorArgs {
     pub engine: EngineArgs,
 }
 
+#[derive(Clone, Debug, Args)]
+pub struct SongSetArgs {
+    /// Hold the visible beats to the songs of this folder, NAME.wav beside NAME.json with its `beats` in seconds, `bpm` and `tempo`
+    /// (`python -m odori_training.eval_set` makes one) [default: the built-in song].
+    #[arg(long, value_name = "SET")]
+    pub songs: Option<PathBuf>,
+}
+
 #[derive(Clone, Debug, Subcommand)]
 pub enum BenchCommand {
     /// A click in, pixels out, in Chromium and in a native client; surprise; visible against heard beat.
-    Glass(BenchArgs),
+    Glass {
+        #[command(flatten)]
+        common: BenchArgs,
+        #[command(flatten)]
+        songs: SongSetArgs,
+    },
     /// What a frame costs, stage by stage, without pacing or network.
     Stages(BenchArgs),
     /// One session for a long time (10 minutes, unless --seconds says otherwise): misses, latency, memory.
@@ -391,6 +404,8 @@ pub enum BenchCommand {
     All {
         #[command(flatten)]
         common: BenchArgs,
+        #[command(flatten)]
+        songs: SongSetArgs,
         #[command(flatten)]
         kernels: KernelArgs,
     },

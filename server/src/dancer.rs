@@ -9,6 +9,8 @@ use odori_engine::dance::group::MOST_DANCERS;
 use odori_engine::dance::Direction;
 use odori_engine::ladder::{Budget, Load};
 use odori_engine::pipeline::{self, Costume as Clothes, Fitting, Pipeline, Settings};
+use odori_engine::pose::Keypoint;
+use odori_engine::skeleton::KEYPOINT_COUNT;
 
 use crate::built_in;
 use crate::engine::Machine;
@@ -28,6 +30,7 @@ struct PipelineDancer {
     first: Arc<AvatarEntry>,
     /// Of the newest frame.
     spans: Vec<Span>,
+    keypoints: [Keypoint; KEYPOINT_COUNT],
 }
 
 fn stage(of: pipeline::Stage) -> Stage {
@@ -62,6 +65,7 @@ impl Dancer for PipelineDancer {
         let frame = if draw { self.pipeline.next_frame() } else { self.pipeline.skip_frame() }.map_err(words)?;
         let Some(f) = frame else { return Ok(None) };
         self.spans.clear();
+        self.keypoints = f.keypoints;
         for (of, (began, cost)) in pipeline::Stage::ALL.into_iter().zip(f.began.into_iter().zip(f.timings)) {
             self.spans.extend(began.map(|began| Span { stage: stage(of), began, cost }));
         }
@@ -73,6 +77,7 @@ impl Dancer for PipelineDancer {
             media_samples: f.media_samples,
             beat: Beat { bpm: f.beat.bpm, beat_phase: f.beat.beat_phase, bar_phase: f.beat.bar_phase, confidence: f.beat.confidence },
             rung: f.rung,
+            keypoints: &self.keypoints,
             spans: &self.spans,
         }))
     }
@@ -209,7 +214,8 @@ pub fn engine(machine: Arc<Machine>, avatars: &[std::path::PathBuf], songs: &[st
             .pipeline(avatar, (request.width, request.height), settings(&request.settings), true)
             .map_err(|e| LiveError(format!("{e:#}")))?;
         pipeline.set_scene(&request.scene);
-        Ok(Box::new(PipelineDancer { pipeline, machine: machine.clone(), first, spans: Vec::with_capacity(pipeline::Stage::ALL.len()) }))
+        let (spans, keypoints) = (Vec::with_capacity(pipeline::Stage::ALL.len()), [Keypoint::default(); KEYPOINT_COUNT]);
+        Ok(Box::new(PipelineDancer { pipeline, machine: machine.clone(), first, spans, keypoints }))
     };
     let import = |name: &str, bytes: &[u8]| -> Result<AvatarEntry, LiveError> {
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);

@@ -9,6 +9,7 @@ use odori_engine::avatar::AvatarError;
 use odori_engine::dance::Pace;
 use odori_engine::ladder::{Budget, Rung};
 pub use odori_engine::picture::Scene;
+use odori_engine::pose::Keypoint;
 use odori_engine::prompt::Wish;
 use odori_engine::render::Background;
 
@@ -43,6 +44,8 @@ pub struct LiveFrame<'a> {
     pub media_samples: u64,
     pub beat: Beat,
     pub rung: Rung,
+    /// Where the body is in the picture, pixels.
+    pub keypoints: &'a [Keypoint],
     /// The engine's stages that ran for it, in the order of the path.
     pub spans: &'a [Span],
 }

@@ -45,7 +45,8 @@ try {
   const count = (list) => Object.fromEntries([...new Set(list.map((f) => f.rung))].map((rung) => [rung, list.filter((f) => f.rung === rung).length]));
   const firstDown = all.find((f) => f.at >= began && f.rung !== best);
   const lastBelow = all.findLast((f) => f.rung !== best);
-  const changes = all.slice(1).filter((f, i) => f.rung !== all[i].rung).length;
+  // Seconds since the load began.
+  const changes = all.slice(1).filter((f, i) => f.rung !== all[i].rung).map((f) => `${(f.at - began).toFixed(2)} ${f.rung}`);
   const status = await (await fetch(`${odori.base}/metrics`)).text();
   console.log(
     JSON.stringify(

@@ -1,36 +1,16 @@
 //! What a viewer asks for shows in the dance, feet stand, and a group keeps apart.
 
-use odori_engine::audio::{Limits, Song};
 use odori_engine::metrics::{self, Body};
-use odori_engine::pipeline::{Models, Pipeline, Settings};
+use odori_engine::pipeline::{Pipeline, Settings};
 use odori_engine::pose::Pose;
-use odori_kernels::{Backend, Weights, cpu};
-
-fn models(backend: &Backend) -> Models {
-    let read = |bytes: &[u8]| Weights::from_safetensors(bytes).unwrap();
-    Models::new(
-        backend,
-        read(include_bytes!("../../models/beat.safetensors")),
-        read(include_bytes!("../../models/tokenizer.safetensors")),
-        read(include_bytes!("../../models/motion.safetensors")),
-        read(include_bytes!("../../models/denoiser.safetensors")),
-        &read(include_bytes!("../../models/idle.safetensors")),
-    )
-    .unwrap()
-}
-
-/// The groove of the built-in song, 24 kHz mono.
-fn sound(seconds: usize) -> Vec<f32> {
-    let file = include_bytes!("../../assets/song/odori-groove.ogg").to_vec();
-    let song = Song::load(Box::new(std::io::Cursor::new(file)), "odori-groove.ogg", Limits::default()).unwrap();
-    song.model[24_000 * 8..24_000 * (8 + seconds)].to_vec()
-}
+use odori_kernels::{Backend, cpu};
+use odori_tests::{groove, models};
 
 /// Poses of every dancer, frame by frame; `change` may alter the settings before a frame.
 fn dance(settings: Settings, dancers: usize, seconds: usize, change: impl Fn(usize, &mut Settings)) -> Vec<Vec<Pose>> {
     let backend = Backend::Cpu(cpu::Pool::new(2));
     let mut pipeline = Pipeline::group(&backend, &models(&backend), settings, dancers).unwrap();
-    sound(seconds)
+    groove(seconds)
         .chunks_exact(800)
         .enumerate()
         .filter_map(|(n, block)| {
@@ -78,4 +58,27 @@ fn a_group_dances_related_moves_and_keeps_apart() {
             assert_ne!(frame[a].rotations, frame[b].rotations);
         }
     }
+}
+
+#[test]
+fn music_that_stops_and_begins_shows_within_a_tenth_of_a_second() {
+    let (stops, begins) = (10 * 24_000, 13 * 24_000);
+    let mut sound = groove(20);
+    sound[stops..begins].fill(0.0);
+    let backend = Backend::Cpu(cpu::Pool::new(2));
+    let mut pipeline = Pipeline::poses_only(&backend, &models(&backend), Settings::default()).unwrap();
+    let mut bodies = Vec::new();
+    for block in sound.chunks_exact(800) {
+        pipeline.push_audio(block);
+        bodies.push(metrics::body(pipeline.skip_frame().unwrap().expect("a frame for its sound").pose));
+    }
+    let speeds = metrics::speeds(&bodies, metrics::POSE_HZ);
+    // Speed n is that of the way from frame n to the next.
+    let (stop, begin) = (stops / 800, begins / 800);
+    let dancing = metrics::mean(&speeds[stop - 60..stop]);
+    let stopped = metrics::mean(&speeds[stop + 3..stop + 8]);
+    assert!(stopped < 0.3 * dancing, "{dancing} m/s, and 0.1 s after the stop {stopped} m/s");
+    let resting = metrics::mean(&speeds[begin - 30..begin]);
+    let begun = metrics::mean(&speeds[begin..begin + 3]);
+    assert!(begun > 3.0 * resting, "{resting} m/s at rest, {begun} m/s at once");
 }

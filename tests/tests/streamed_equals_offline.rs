@@ -1,29 +1,9 @@
 //! The same sound gives the same dance, however it is cut; another seed gives another one.
 
-use odori_engine::audio::{Limits, Song};
 use odori_engine::pipeline::{Models, Pipeline, Settings};
 use odori_engine::pose::Pose;
-use odori_kernels::{Backend, Weights, cpu};
-
-fn models(backend: &Backend) -> Models {
-    let read = |bytes: &[u8]| Weights::from_safetensors(bytes).unwrap();
-    Models::new(
-        backend,
-        read(include_bytes!("../../models/beat.safetensors")),
-        read(include_bytes!("../../models/tokenizer.safetensors")),
-        read(include_bytes!("../../models/motion.safetensors")),
-        read(include_bytes!("../../models/denoiser.safetensors")),
-        &read(include_bytes!("../../models/idle.safetensors")),
-    )
-    .unwrap()
-}
-
-/// Ten seconds of the built-in song, 24 kHz mono.
-fn sound() -> Vec<f32> {
-    let file = include_bytes!("../../assets/song/odori-groove.ogg").to_vec();
-    let song = Song::load(Box::new(std::io::Cursor::new(file)), "odori-groove.ogg", Limits::default()).unwrap();
-    song.model[24_000 * 8..24_000 * 18].to_vec()
-}
+use odori_kernels::{Backend, cpu};
+use odori_tests::{groove, models};
 
 fn dance(backend: &Backend, models: &Models, seed: u32, blocks: impl Iterator<Item = Vec<f32>>) -> Vec<Pose> {
     let mut settings = Settings::default();
@@ -62,7 +42,7 @@ fn ragged(sound: &[f32], mut state: u32) -> Vec<Vec<f32>> {
 fn any_chunking_gives_the_same_dance_and_a_seed_chooses_it() {
     let backend = Backend::Cpu(cpu::Pool::new(2));
     let models = models(&backend);
-    let sound = sound();
+    let sound = groove(10);
     let whole = dance(&backend, &models, 1, std::iter::once(sound.clone()));
     assert_eq!(whole.len(), 300);
     assert!(whole.windows(2).any(|w| w[0] != w[1]), "the dancer moves");
@@ -78,7 +58,7 @@ fn any_chunking_gives_the_same_dance_and_a_seed_chooses_it() {
 fn silence_brings_the_dancer_to_rest() {
     let backend = Backend::Cpu(cpu::Pool::new(2));
     let models = models(&backend);
-    let mut sound = sound()[..24_000 * 6].to_vec();
+    let mut sound = groove(10)[..24_000 * 6].to_vec();
     sound.resize(24_000 * 9, 0.0);
     let poses = dance(&backend, &models, 1, std::iter::once(sound));
     let speed = |from: usize| -> f32 {

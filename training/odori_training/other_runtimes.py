@@ -15,6 +15,7 @@ import json
 import subprocess
 import tempfile
 import time
+import unittest.mock
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from safetensors import safe_open
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from . import renderer_model
 from . import skeleton as sk
 from .eval_motion import load_motion
 from .motion_step import MEAN_STEPS, attend
@@ -34,15 +36,17 @@ WARM_UP, RUNS = 10, 100
 
 
 class DenoiseStep(nn.Module):
-    """One denoise step of one frame whose ring is full: (x, warp, prev, validity, kp, ids, ref k, v, past k, v) to (x0, mask, k, v)."""
+    """One denoise step of one frame whose ring is full: (x, warp, prev, validity, kp, ids, facing, ref k, v, past k, v) to
+    (x0, flow, mask, k, v). The warp is not moved by the flow, which the engine does besides."""
 
     def __init__(self, model):
         super().__init__()
         self.model = model
 
-    def forward(self, x, warp, prev, validity, kp, ids, ref_k, ref_v, past_k, past_v):
-        x0, mask, (k, v) = self.model(x, torch.ones(1), warp, validity, prev, kp, ids, (ref_k, ref_v), 1, (past_k, past_v))
-        return x0, mask, k[:, -1], v[:, -1]
+    def forward(self, x, warp, prev, validity, kp, ids, facing, ref_k, ref_v, past_k, past_v):
+        with unittest.mock.patch.object(renderer_model, "displace", lambda warp, flow, patch: warp):
+            out, (k, v) = self.model(x, torch.ones(1), warp, validity, prev, kp, ids, facing, (ref_k, ref_v), 1, (past_k, past_v))
+        return out.x0, out.flow, out.mask, k[:, -1], v[:, -1]
 
 
 class MotionStepOnce(nn.Module):
@@ -130,9 +134,9 @@ def networks():
     denoiser = load_denoiser()
     cfg = denoiser.cfg
     for size in (128, 192, 256):
-        p, c = (size // 16) ** 2, cfg.channels[-1]
-        inputs = [rand(1, 4, size, size) for _ in range(3)] + [rand(1, 1, size, size), rand(1, KEYPOINTS, 3) * size / 4]
-        inputs += [torch.randint(0, cfg.codes, (1, TOKEN_STEPS, TOKEN_SLOTS), generator=g), rand(1, p, c), rand(1, p, c)]
+        p, c = (size // cfg.patch // 4) ** 2, cfg.channels[-1]
+        inputs = [rand(1, 4, size, size) for _ in range(3)] + [rand(1, 1, size, size), rand(1, KEYPOINTS, 4) * size / cfg.patch]
+        inputs += [torch.randint(0, cfg.codes, (1, TOKEN_STEPS, TOKEN_SLOTS), generator=g), rand(1, cfg.facing) * 2 - 1, rand(1, p, c), rand(1, p, c)]
         inputs += [rand(1, cfg.ring - 1, p, c) for _ in range(2)]
         yield f"denoiser {size}, 1 step", DenoiseStep(denoiser), inputs
     motion, tokenizer = load_motion().eval(), load_tokenizer().eval()

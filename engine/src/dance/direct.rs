@@ -181,7 +181,7 @@ mod tests {
                 let mut pose = Pose::default();
                 pose.rotations[arm] = Quat::from_rotation_z(0.3 * (PI * beats).sin());
                 let beat = BeatState { beat_phase: beats.fract(), bar_phase: (beats / 4.0).fract(), confidence: 0.9, ..BeatState::default() };
-                let staging = Staging { direction, beat, silent: false, place: Vec3::ZERO, keep_place: false };
+                let staging = Staging { direction, beat, silent: false, stopped: false, place: Vec3::ZERO, keep_place: false };
                 let lifts = director.step(&mut pose, &staging, 1.0);
                 super::super::feet::FootLock::default().step(&mut pose, lifts);
                 metrics::body(&pose)
@@ -208,7 +208,7 @@ mod tests {
         for i in 0..60 {
             let mut pose = Pose::default();
             let direction = Direction { facing_deg: if i < 5 { 0.0 } else { 60.0 }, ..Direction::default() };
-            director.step(&mut pose, &Staging { direction, beat: BeatState::default(), silent: false, place: Vec3::ZERO, keep_place: false }, 1.0);
+            director.step(&mut pose, &Staging { direction, beat: BeatState::default(), silent: false, stopped: false, place: Vec3::ZERO, keep_place: false }, 1.0);
             let yaw = pose.yaw().to_degrees();
             assert!((yaw - last).abs() <= TURN_DEG + 1e-3);
             last = yaw;

@@ -2,20 +2,24 @@
 //!
 //! Music and the beat come in; it knows no sound and draws nothing. [`drive`] keeps the dance as lively as was asked for,
 //! [`direct`] lays stress on parts of the body and turns the dancer, [`feet`] plants the feet, [`mood`] hears
-//! breaks and drops, [`group`] makes several dancers one group.
+//! breaks and drops, [`hush`] stops and beginnings, which [`startle`] answers, [`group`] makes several dancers one group.
 
 pub mod direct;
 mod drive;
 pub mod feet;
 pub mod group;
+mod hush;
 mod mood;
+mod startle;
 
 pub use direct::Direction;
+pub use hush::Hush;
 pub use mood::Mood;
 
 use direct::Director;
 use drive::Drive;
 use feet::FootLock;
+use startle::Startle;
 use glam::Vec3;
 use odori_kernels::Backend;
 use serde::{Deserialize, Serialize};
@@ -24,12 +28,19 @@ use crate::beat::BeatState;
 use crate::motion::{FRAMES_PER_STEP, MotionError, MotionModel, StepInput};
 use crate::pose::Pose;
 
-/// Share by which the dancer moves towards rest, and back, in a frame.
-const REST_STEP: f32 = 1.0 / 12.0;
+/// Shares by which the dancer comes to rest, and back, in a frame: one settles in a second and sets out in less than half of one.
+const REST_STEP: f32 = 1.0 / 30.0;
+const WAKE_STEP: f32 = 1.0 / 12.0;
 
 /// Share of the way to the model's pose that a frame takes. The model's poses tremble a little and come some 15 ms
 /// early; this takes the trembling, and about as long.
 const FOLLOW: f32 = 0.65;
+
+/// What is left of following, from frame to frame, when music stops; and by how much it comes back when it goes on.
+const STOPPING: f32 = 0.18;
+const RESUMING: f32 = 0.25;
+/// Following less than this, the body is held as it is.
+const HELD: f32 = 0.1;
 
 /// How fast the dancer counts: every other beat, every beat, or twice a beat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +92,8 @@ pub struct Staging {
     pub beat: BeatState,
     /// Whether there is nothing to dance to.
     pub silent: bool,
+    /// Whether the music has just stopped.
+    pub stopped: bool,
     /// Where the dancer's place is on the stage, metres; a soloist's is the middle.
     pub place: Vec3,
     /// Whether the dancer keeps to that place instead of wandering about it.
@@ -94,8 +107,11 @@ pub struct Dancer {
     drive: Drive,
     director: Director,
     feet: FootLock,
+    startle: Startle,
     /// What is danced, without its trembling.
     calmed: Pose,
+    /// Share of [`FOLLOW`] in force: 1 while music plays, nought when it has stopped.
+    moving: f32,
     /// 0 dancing to 1 at rest.
     rest: f32,
     /// Where the hips have been of late, for keeping to a place.
@@ -114,7 +130,9 @@ impl Dancer {
             drive: Drive::default(),
             director: Director::default(),
             feet: FootLock::default(),
+            startle: Startle::default(),
             calmed: idle[0].clone(),
+            moving: 1.0,
             rest: 1.0,
             wander: Vec3::ZERO,
             shown: idle[0].clone(),
@@ -128,24 +146,34 @@ impl Dancer {
         self.drive.watch(&self.poses, silent);
     }
 
+    /// Music begins out of silence.
+    pub fn startle(&mut self) {
+        self.startle.begin();
+    }
+
     /// The pose that the model has for a frame: frames and steps share the clock, two frames to a step.
     pub fn danced(&self, tick: u64) -> &Pose {
         &self.poses[(tick % FRAMES_PER_STEP as u64) as usize]
     }
 
-    /// The pose to show at a frame, of what is danced (the dancer's own or another's): in silence it fades to
-    /// standing and breathing, then it is directed, placed and planted.
+    /// The pose to show at a frame, of what is danced (the dancer's own or another's): where music stops it
+    /// stops, in silence it fades to standing and breathing, then it is directed, placed and planted.
     pub fn show(&mut self, danced: &Pose, tick: u64, idle: &[Pose], staging: &Staging) -> &Pose {
-        let towards = if staging.silent { REST_STEP } else { -REST_STEP };
+        let towards = if staging.silent { REST_STEP } else { -WAKE_STEP };
         self.rest = (self.rest + towards).clamp(0.0, 1.0);
-        self.calmed = self.calmed.lerp(danced, FOLLOW);
+        self.moving = if staging.stopped { STOPPING * self.moving } else { (self.moving + RESUMING).min(1.0) };
+        if self.moving < HELD && self.rest == 0.0 {
+            return &self.shown;
+        }
+        self.calmed = self.calmed.lerp(danced, FOLLOW * self.moving);
         let mut pose = if self.rest == 0.0 {
             self.calmed.clone()
         } else {
             // Slow at both ends.
             self.calmed.lerp(&idle[tick as usize % idle.len()], self.rest * self.rest * (3.0 - 2.0 * self.rest))
         };
-        let lifts = self.director.step(&mut pose, staging, 1.0 - self.rest);
+        let lifts = self.director.step(&mut pose, staging, (1.0 - self.rest) * self.moving);
+        self.startle.step(&mut pose);
         let root = Vec3::new(pose.root.x, 0.0, pose.root.z);
         // A soloist's is nothing, and one who is alone again lets go of it little by little.
         self.wander += (if staging.keep_place { root } else { Vec3::ZERO } - self.wander) / WANDER_FRAMES;

@@ -112,7 +112,7 @@ impl Cameraman {
     }
 
     fn window(&self, framing: Framing, of: &Subject) -> Window {
-        let Figure { head: [low, high], neck, pelvis } = of.figure;
+        let Figure { head: [low, high], neck, pelvis, .. } = of.figure;
         let (own_centre, own_side) = match framing {
             Framing::Full | Framing::Auto => return Window { centre: Vec2::splat(self.side / 2.0), side: self.side },
             Framing::Half => {

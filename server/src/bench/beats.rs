@@ -1,38 +1,18 @@
 //! Visible beats: when a dance slows down, and how far that is from the song's beats. The same definition as training's
 //! (`training/odori_training/phrases.py`), on the keypoints that are drawn.
 
-use odori_engine::pipeline::{FRAME_RATE, Settings, TICK_SAMPLES};
-
-use crate::engine::Machine;
+use super::stand::{Danced, MODEL_HZ};
 
 /// Width of the smoothing, in frames: 83 ms.
 const SMOOTH: f64 = 2.5;
+/// Frames a second of a dance.
+const HZ: f64 = 30.0;
 
-/// Times in seconds of the visible beats of the built-in song's dance.
-///
-/// # Errors
-/// If the song or the weights cannot be used.
-pub fn visible(machine: &Machine, settings: Settings, seconds: f64) -> anyhow::Result<Vec<f64>> {
-    let mut pipeline = machine.poses(settings)?;
-    let mut song = crate::commands::open_song(std::path::Path::new("-"))?;
-    let (mut listen, mut model) = (Vec::new(), Vec::new());
-    let mut points: Vec<Vec<[f64; 2]>> = Vec::new();
-    let mut more = true;
-    while more && (points.len() as f64) < seconds * f64::from(FRAME_RATE) {
-        listen.clear();
-        more = song.next_into(&mut listen, &mut model)?;
-        let mut used = 0;
-        while model.len() - used >= TICK_SAMPLES as usize {
-            pipeline.push_audio(&model[used..used + TICK_SAMPLES as usize]);
-            used += TICK_SAMPLES as usize;
-            if let Some(frame) = pipeline.skip_frame()? {
-                points.push(frame.keypoints.iter().map(|k| [f64::from(k.position.x), f64::from(k.position.y)]).collect());
-            }
-        }
-        model.drain(..used);
-    }
-    // Frame n, counted from 0, is stamped with the end of its sound.
-    Ok(slowest(&speed(&points)).into_iter().map(|frame| (frame + 1.0) / f64::from(FRAME_RATE)).collect())
+/// Times in seconds of the visible beats of a dance, by its own sound. Frames follow each other without gap.
+pub fn visible(danced: &[Danced]) -> Vec<f64> {
+    let Some((first, _)) = danced.first() else { return Vec::new() };
+    let points: Vec<_> = danced.iter().map(|(_, points)| points.clone()).collect();
+    slowest(&speed(&points)).into_iter().map(|frame| *first as f64 / MODEL_HZ + frame / HZ).collect()
 }
 
 /// Mean speed of the points, by central differences.
@@ -65,16 +45,21 @@ fn slowest(speed: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// For every beat of a grid from 0 on between `from` and `until` (seconds): the nearest visible beat, less it.
-pub fn offsets_ms(visible: &[f64], bpm: f64, from: f64, until: f64) -> Vec<f64> {
-    let period = 60.0 / bpm;
-    (0..)
-        .map(|n| f64::from(n) * period)
-        .skip_while(|b| *b < from)
-        .take_while(|b| *b < until - 0.5)
-        .filter_map(|b| visible.iter().map(|v| v - b).min_by(|x, y| x.abs().total_cmp(&y.abs())))
-        .map(|o| o * 1e3)
-        .collect()
+/// For every beat between `from` and `until` (seconds): the nearest visible beat, less it.
+pub fn offsets_ms(visible: &[f64], beats: &[f64], from: f64, until: f64) -> Vec<f64> {
+    let within = beats.iter().filter(|b| (from..until - 0.5).contains(*b));
+    within.filter_map(|b| visible.iter().map(|v| v - b).min_by(|x, y| x.abs().total_cmp(&y.abs()))).map(|o| o * 1e3).collect()
+}
+
+/// Share of offsets that are no more than `most_ms`.
+pub fn near(offsets_ms: &[f64], most_ms: f64) -> f64 {
+    offsets_ms.iter().filter(|o| o.abs() <= most_ms).count() as f64 / offsets_ms.len().max(1) as f64
+}
+
+/// The beats with every one moved by this share of the way to the next: what a dance that knows the tempo and not the phase
+/// would be held to.
+pub fn shifted(beats: &[f64], share: f64) -> Vec<f64> {
+    beats.windows(2).map(|w| w[0] + share * (w[1] - w[0])).collect()
 }
 
 #[cfg(test)]
@@ -89,7 +74,7 @@ mod tests {
                 .map(|n| vec![[(std::f64::consts::PI * 2.0 * (f64::from(n) / 30.0 - late_s)).cos() * 50.0, 0.0]; 3])
                 .collect();
             let found: Vec<f64> = slowest(&speed(&points)).into_iter().map(|f| f / 30.0).collect();
-            let offsets = offsets_ms(&found, 120.0, 2.0, 18.0);
+            let offsets = offsets_ms(&found, &(0..40).map(|n| f64::from(n) * 0.5).collect::<Vec<_>>(), 2.0, 18.0);
             assert!(offsets.len() > 25);
             assert!(offsets.iter().all(|o| (o - late_s * 1e3).abs() < 8.0), "{offsets:?}");
         }

@@ -1,20 +1,21 @@
 //! Glass to glass: a click goes in as sound, and the first picture that shows it comes out, as a browser shows it and as a native
 //! client decodes it. First the meter proves itself: it must find a delay that it was not told, and its two ways must agree.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use odori_engine::pipeline::Settings;
 use serde_json::{Value, json};
 
 use super::beats;
 use super::browser::{self, Browser};
 use super::emulator::Profile;
 use super::report::{Better, Curve, Line, Section, Spread, median, quantile, round};
-use super::stand::{Clip, FRAME_MS, SoundTimes, Stand};
+use super::stand::{self, Clip, Danced, FRAME_MS, SoundTimes, Stand};
 use super::viewer::{self, Does, Viewer};
+use crate::built_in;
+use crate::commands::eval::set;
 use crate::engine::{Machine, Options};
 
 /// Left out at the start: encoders, estimates and jitter buffers settle.
@@ -52,6 +53,13 @@ struct View {
     frames: Vec<Frame>,
 }
 
+/// What a session dances to.
+enum Play<'a> {
+    Clip(Clip),
+    /// By its name.
+    Song(&'a str),
+}
+
 /// One stretch of a session, watched.
 struct Take {
     views: Vec<View>,
@@ -60,6 +68,8 @@ struct Take {
     /// `None` when no clip was fed.
     times: Option<SoundTimes>,
     statuses: Vec<Value>,
+    /// Every frame of a song's dance.
+    danced: Vec<Danced>,
     feed_late_ms: f64,
     clip: Option<Clip>,
     clip_start_ms: f64,
@@ -73,12 +83,18 @@ impl Setup {
         at.saturating_duration_since(self.epoch).as_secs_f64() * 1e3
     }
 
-    /// Watches a session for as long as the clip, or for `seconds` of the built-in song if there is none.
-    async fn take(&self, stand: &Stand, profile: &Profile, clip: Option<Clip>, seconds: f64) -> anyhow::Result<Take> {
-        let source = if clip.is_some() { json!({ "kind": "stdin" }) } else { json!({ "kind": "song", "id": "odori-groove", "loop": false }) };
+    /// Watches a session for as long as the clip, or for `seconds` of the song.
+    async fn take(&self, stand: &Stand, profile: &Profile, play: Play<'_>, seconds: f64) -> anyhow::Result<Take> {
+        let (source, clip) = match play {
+            Play::Clip(clip) => (json!({ "kind": "stdin" }), Some(clip)),
+            Play::Song(id) => (json!({ "kind": "song", "id": id, "loop": false }), None),
+        };
         let session = stand.session(source, self.seed).await?;
         // Viewers come first where the song counts from its first sample; a fed clip begins when all are there.
         let live = stand.start(&session).await?;
+        if clip.is_none() {
+            live.tap.keep_dance();
+        }
         let statuses = stand.follow(&live);
         let native = Viewer::join(stand, &live, profile, self.seed, Does::Sees(live.tap.clone())).await?;
         let browser = match &self.browser {
@@ -115,6 +131,7 @@ impl Setup {
             browser: browser_board,
             times,
             statuses,
+            danced: live.tap.take_dance(),
             feed_late_ms: feeder.as_ref().map_or(0.0, |f| f.worst_ms()),
             clip_start_ms: feeder.as_ref().map_or(0.0, |f| self.ms(f.sounded(0))),
             clip,
@@ -244,7 +261,7 @@ async fn calibrate(setup: &Setup, stand: &Stand) -> anyhow::Result<Section> {
     let mut quick: Vec<Vec<f64>> = Vec::new();
     for (n, delay_ms) in [0.0, INJECTED_MS, 0.0].into_iter().enumerate() {
         let profile = Profile::delay(Duration::from_secs_f64(delay_ms / 1e3));
-        let take = setup.take(stand, &profile, Some(Clip::clicks(WARM_UP_S + 8.0, setup.seed)?), 0.0).await?;
+        let take = setup.take(stand, &profile, Play::Clip(Clip::clicks(WARM_UP_S + 8.0, setup.seed)?), 0.0).await?;
         let lists: Vec<Vec<f64>> = take.views.iter().map(|v| take.frame_latencies(setup, v)).collect();
         if let Some(view) = take.views.iter().zip(&lists).find(|(_, l)| l.len() < 60).map(|(v, _)| v.name) {
             bail!("calibration: the {view} read too few time codes");
@@ -275,7 +292,7 @@ async fn latency(setup: &Setup, stand: &Stand) -> anyhow::Result<Section> {
         "Music with a click every 200 to 300 ms is played in as a sound card would, block by block. A click is a fact in the next frame's time \
          code; its latency ends when a picture that counts it is on show: in the browser by its compositor's own account, in the native client when it is decoded.",
     );
-    let take = setup.take(stand, &Profile::named("clean").expect("it is in the list"), Some(Clip::clicks(WARM_UP_S + setup.seconds, setup.seed)?), 0.0).await?;
+    let take = setup.take(stand, &Profile::named("clean").expect("it is in the list"), Play::Clip(Clip::clicks(WARM_UP_S + setup.seconds, setup.seed)?), 0.0).await?;
     take.describe(setup, &mut section, "");
     let medians: Vec<f64> = take.views.iter().map(|v| median(take.frame_latencies(setup, v))).collect();
     if let [native, browser] = medians[..] {
@@ -315,12 +332,13 @@ fn noticed(frames: &[Frame], turn_ms: f64, began: bool) -> Option<f64> {
         list
     };
     let after: Vec<&Frame> = frames.iter().filter(|f| (turn_ms..turn_ms + 2400.0).contains(&f.at_ms)).collect();
-    let before = changes(-1200.0, 0.0);
+    // Of resting the last second: before it one may still settle.
+    let before = changes(if began { -1000.0 } else { -1200.0 }, 0.0);
     if before.len() < 12 || after.len() < 24 {
         return None;
     }
     if began {
-        // More change than nearly all pictures of the second before it, twice in a row: what idling does not do.
+        // More change than nearly all pictures before it, twice in a row: what idling does not do.
         let bar = 1.5 * quantile(&before, 0.98) + 0.02;
         return after.windows(2).find(|w| w.iter().all(|f| f.change > bar)).map(|w| w[0].at_ms - turn_ms);
     }
@@ -342,7 +360,7 @@ async fn surprise(setup: &Setup, stand: &Stand) -> anyhow::Result<Section> {
          than resting does; a stop, when five in a row change less than half way between dancing and rest.",
     );
     let cycles = ((setup.seconds / 6.0) as usize).clamp(4, 24);
-    let take = setup.take(stand, &Profile::named("clean").expect("it is in the list"), Some(Clip::turns(cycles, setup.seed)?), 0.0).await?;
+    let take = setup.take(stand, &Profile::named("clean").expect("it is in the list"), Play::Clip(Clip::turns(cycles, setup.seed)?), 0.0).await?;
     let Some(clip) = &take.clip else { bail!("a clip was played") };
     let offset = take.clip_start_ms;
     for view in &take.views {
@@ -350,60 +368,101 @@ async fn surprise(setup: &Setup, stand: &Stand) -> anyhow::Result<Section> {
             let turns: Vec<f64> = clip.turns.iter().filter(|(_, b)| *b == began).map(|(n, _)| offset + *n as f64 / 48.0).collect();
             let list: Vec<f64> = turns.iter().filter_map(|t| noticed(&view.frames, *t, began)).collect();
             section.value(&format!("{what}: not seen within 2.4 s, {}", view.name), "", (turns.len() - list.len()) as f64, Better::Lower);
-            if began {
-                let mut sorted = list.clone();
-                sorted.sort_by(f64::total_cmp);
-                let p95 = quantile(&sorted, 0.95);
-                section.bar(&format!("{what}: p95 200 ms, {}", view.name), !list.is_empty() && p95 <= 200.0, format!("p95 {p95:.0} ms over {} turns", list.len()));
+            let mut sorted = list.clone();
+            sorted.sort_by(f64::total_cmp);
+            let p95 = quantile(&sorted, 0.95);
+            section.bar(&format!("{what}: p95 200 ms, {}", view.name), list.len() == turns.len() && p95 <= 200.0, format!("p95 {p95:.0} ms over {} of {} turns", list.len(), turns.len()));
+            let mut around = Curve { name: format!("Change of the picture where {}, {}", if began { "music begins" } else { "music stops" }, view.name), x: "seconds".into(), y: "light".into(), ..Curve::default() };
+            for (n, turn) in turns.iter().enumerate() {
+                let near = view.frames.iter().filter(|f| (turn - 1200.0..turn + 2400.0).contains(&f.at_ms));
+                around.lines.push(Line { name: format!("turn {}", n + 1), points: near.map(|f| [round((f.at_ms - turn) / 1e3), round(f.change)]).collect() });
             }
+            section.curves.push(around);
             section.spread("surprise", &format!("{what}, {}", view.name), "ms", list);
         }
     }
     Ok(section)
 }
 
-/// Visible beat against heard beat, on the built-in song, whose grid is exact.
-async fn beat_offset(setup: &Setup, stand: &Stand) -> anyhow::Result<Section> {
+/// A song to dance to, whose beats are known.
+pub struct KnownSong {
+    /// As sessions call it.
+    pub id: String,
+    /// Seconds.
+    pub beats: Vec<f64>,
+    pub seconds: f64,
+}
+
+/// Until the clock has found the beat, seconds.
+const FIND_BEAT_S: f64 = 8.0;
+/// A visible beat is on a heard one if they are no further apart.
+const ON_THE_BEAT_MS: f64 = 60.0;
+
+/// Visible beat against heard beat, on songs whose beats are exact.
+async fn beat_offset(setup: &Setup, stand: &Stand, songs: &[KnownSong]) -> anyhow::Result<Section> {
     let mut section = Section::new(
         "beat",
         "Visible beat against heard beat",
-        "The built-in song, whose beats are known to the sample, danced live. A visible beat is a moment at which the body's keypoints slow down most \
-         (the least of their mean speed, smoothed over 83 ms); the poses of the session are made again from the same sound and seed, which gives the same ones. Every \
-         song beat is held to the visible beat nearest to it, and moved by how far the viewer's picture runs ahead of its sound. Positive: seen after heard.",
+        "Songs whose beats are known to the sample, danced live. A visible beat is a moment at which the body's keypoints slow down most \
+         (the least of their mean speed, smoothed over 83 ms), in the frames of the session itself. Every song beat after the first eight seconds is held to the \
+         visible beat nearest to it, and moved by how far the viewer's picture runs ahead of its sound. Positive: seen after heard. The control: the same dances \
+         held to beats moved by an eighth to seven eighths of a beat.",
     );
-    let seconds = setup.seconds.clamp(20.0, 70.0);
-    let take = setup.take(stand, &Profile::named("clean").expect("it is in the list"), None, seconds).await?;
-    let dropped = take.statuses.last().map_or(0, |s| s["drops"]["sound_ms"].as_u64().unwrap_or(0));
-    let mut settings = Settings::default();
-    settings.sampling.seed = setup.seed as u32;
-    let visible = beats::visible(&setup.machine, settings, seconds)?;
-    let offsets = beats::offsets_ms(&visible, super::stand::song_bpm(), 8.0, seconds);
-    // Heard at a native client when its packet came: without a browser there is no account of when sound plays.
-    let skew = take.browser.as_ref().map(|b| median(b.skews_ms.iter().copied().skip(b.skews_ms.len() / 4).collect()));
+    let (mut as_danced, mut at_viewer, mut control, mut skews, mut dropped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
+    let profile = Profile::named("clean").expect("it is in the list");
+    for song in songs {
+        let seconds = song.seconds.min(setup.seconds.clamp(20.0, 70.0));
+        let take = setup.take(stand, &profile, Play::Song(&song.id), seconds).await?;
+        dropped += take.statuses.last().map_or(0, |s| s["drops"]["sound_ms"].as_u64().unwrap_or(0));
+        let visible = beats::visible(&take.danced);
+        let offsets = beats::offsets_ms(&visible, &song.beats, FIND_BEAT_S, seconds);
+        // Heard at a native client when its packet came: without a browser there is no account of when sound plays.
+        let skew: Option<Vec<f64>> = take.browser.as_ref().map(|b| b.skews_ms.iter().copied().skip(b.skews_ms.len() / 4).collect());
+        let ahead_ms = skew.as_ref().map_or(0.0, |s| median(s.clone()));
+        let seen = |offsets: &[f64]| -> Vec<f64> { offsets.iter().map(|o| o - ahead_ms).collect() };
+        section.value(&format!("on the beat, {}", song.id), "%", 100.0 * beats::near(&seen(&offsets), ON_THE_BEAT_MS), Better::Higher);
+        at_viewer.extend(seen(&offsets));
+        for eighth in 1..8 {
+            let moved = beats::shifted(&song.beats, f64::from(eighth) / 8.0);
+            control.extend(seen(&beats::offsets_ms(&visible, &moved, FIND_BEAT_S, seconds)));
+        }
+        as_danced.extend(offsets);
+        skews.extend(skew.unwrap_or_default());
+    }
     section.meter("no sound was dropped on the way to the dancer", dropped == 0, format!("{dropped} ms dropped"));
-    if let (Some(skew), Some(board)) = (skew, &take.browser) {
-        section.spread("skew", "picture ahead of sound, Chromium's own account", "ms", board.skews_ms.iter().copied().skip(board.skews_ms.len() / 4).collect());
-        let at_viewer: Vec<f64> = offsets.iter().map(|o| o - skew).collect();
-        let middle = median(at_viewer.clone());
-        let near = at_viewer.iter().filter(|o| o.abs() <= 60.0).count() as f64 / at_viewer.len().max(1) as f64;
+    if setup.browser.is_some() {
+        section.spread("skew", "picture ahead of sound, Chromium's own account", "ms", skews);
+        let (middle, near) = (median(at_viewer.clone()), beats::near(&at_viewer, ON_THE_BEAT_MS));
         section.bar("median within 20 ms, 90 % within 60 ms", middle.abs() <= 20.0 && near >= 0.9, format!("median {middle:.0} ms, {:.0} % within 60 ms", 100.0 * near));
         section.value("visible beats within 60 ms of the heard beat, at the viewer", "%", 100.0 * near, Better::Higher);
+        section.value("the same for the control", "%", 100.0 * beats::near(&control, ON_THE_BEAT_MS), Better::Neither);
         section.spreads.push(Spread::of("beat", "visible beat against heard beat, at the viewer", "ms", at_viewer).better(Better::Neither));
     }
-    section.spreads.push(Spread::of("beat", "visible beat against the song's beat, as danced", "ms", offsets).better(Better::Neither));
+    section.spreads.push(Spread::of("beat", "visible beat against the song's beat, as danced", "ms", as_danced).better(Better::Neither));
     Ok(section)
 }
 
-/// All of glass, in order.
+/// All of glass, in order. Beats are held to the songs of a set ([`crate::commands::eval::set`]), or to the built-in one.
 ///
 /// # Errors
 /// If something could not be measured at all.
-pub async fn run(setup: &Setup) -> anyhow::Result<Vec<Section>> {
-    let stand = Stand::open(setup.machine.clone(), setup.side, 4).await?;
+pub async fn run(setup: &Setup, songs: Option<&Path>) -> anyhow::Result<Vec<Section>> {
+    let set = songs.map(set::songs).transpose()?.unwrap_or_default();
+    let set: Vec<_> = set.into_iter().filter(|s| s.tempo == 1.0).collect();
+    let paths: Vec<PathBuf> = set.iter().map(|s| s.path.clone()).collect();
+    let mut known: Vec<KnownSong> = set
+        .iter()
+        .map(|s| KnownSong { id: built_in::id_of(&s.name), beats: s.beats.iter().map(|b| f64::from(*b)).collect(), seconds: f64::from(s.seconds()) })
+        .collect();
+    drop(set);
+    if known.is_empty() {
+        known.push(KnownSong { id: "odori-groove".into(), beats: stand::song_beats(), seconds: 70.0 });
+    }
+    let stand = Stand::open_with(setup.machine.clone(), setup.side, 4, &paths).await?;
     let mut sections = vec![calibrate(setup, &stand).await?];
     sections.push(latency(setup, &stand).await?);
     sections.push(surprise(setup, &stand).await?);
-    sections.push(beat_offset(setup, &stand).await?);
+    sections.push(beat_offset(setup, &stand, &known).await?);
     Ok(sections)
 }
 
@@ -420,7 +479,7 @@ pub async fn networks(setup: &Setup, profiles: &[Profile]) -> anyhow::Result<Sec
     );
     let stand = Stand::open(setup.machine.clone(), setup.side, 4).await?;
     for profile in profiles {
-        let take = setup.take(&stand, profile, Some(Clip::clicks(WARM_UP_S + setup.seconds, setup.seed)?), 0.0).await?;
+        let take = setup.take(&stand, profile, Play::Clip(Clip::clicks(WARM_UP_S + setup.seconds, setup.seed)?), 0.0).await?;
         take.describe(setup, &mut section, &format!(", {}", profile.name));
         section.value(&format!("times that pictures were given up until a keyframe, native client, {}", profile.name), "", take.native.gaps as f64, Better::Lower);
         if let Some(board) = &take.browser {

@@ -37,7 +37,7 @@ use crate::engine::Machine;
 /// What could not be measured or written; also if the meter is broken.
 pub fn run(command: &BenchCommand) -> anyhow::Result<()> {
     match command {
-        BenchCommand::Glass(args) => measure(args, 60.0, |b| b.block_on(glass::run(&b.setup))),
+        BenchCommand::Glass { common, songs } => measure(common, 60.0, |b| b.block_on(glass::run(&b.setup, songs.songs.as_deref()))),
         BenchCommand::Stages(args) => measure(args, 60.0, |b| Ok(vec![stages::run(&b.setup)?])),
         BenchCommand::Soak(args) => measure(args, 600.0, |b| Ok(vec![b.block_on(crowd::soak(&b.setup))?])),
         BenchCommand::Sessions { common, most } => measure(common, 15.0, |b| Ok(vec![b.block_on(crowd::sessions(&b.setup, usize::from(*most)))?])),
@@ -47,8 +47,8 @@ pub fn run(command: &BenchCommand) -> anyhow::Result<()> {
         }
         BenchCommand::Scaling(args) => measure(args, 10.0, scaling),
         BenchCommand::Kernels { common, kernels } => measure(common, 0.0, |_| self::kernels(kernels)),
-        BenchCommand::All { common, kernels } => measure(common, 30.0, |b| {
-            let mut sections = b.block_on(glass::run(&b.setup))?;
+        BenchCommand::All { common, songs, kernels } => measure(common, 30.0, |b| {
+            let mut sections = b.block_on(glass::run(&b.setup, songs.songs.as_deref()))?;
             sections.push(stages::run(&b.setup)?);
             sections.push(b.block_on(glass::networks(&b.setup, &PROFILES))?);
             sections.push(b.block_on(crowd::soak(&b.setup))?);

@@ -2,6 +2,7 @@
 //! pictures with the time code and note what they heard; and a feeder that plays a clip into it as a sound card would.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -44,11 +45,16 @@ const KEPT: usize = 8;
 pub struct Tap {
     heard: Mutex<Heard>,
     rendered: Mutex<VecDeque<(u32, Vec<u8>)>>,
+    /// Samples and keypoints of every frame, if they are kept.
+    danced: Mutex<Option<Vec<Danced>>>,
     /// Whether pictures are kept at all.
     keep: std::sync::atomic::AtomicBool,
     /// Samples of its newest frame.
     pub newest: AtomicU64,
 }
+
+/// Where a body was: samples of the frame, and its keypoints.
+pub type Danced = (u64, Vec<[f64; 2]>);
 
 #[derive(Default)]
 struct Heard {
@@ -59,6 +65,15 @@ struct Heard {
 impl Tap {
     pub fn clicks(&self) -> Vec<u64> {
         self.heard.lock().expect("no panic while held").clicks.clone()
+    }
+
+    pub fn keep_dance(&self) {
+        self.danced.lock().expect("no panic while held").get_or_insert_default();
+    }
+
+    /// The frames since it was to be kept, but for those taken already.
+    pub fn take_dance(&self) -> Vec<Danced> {
+        self.danced.lock().expect("no panic while held").as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     pub fn keep_pictures(&self) {
@@ -110,6 +125,9 @@ impl Dancer for Marked {
         let Some(frame) = self.inner.next_frame(draw)? else { return Ok(None) };
         let tick = (frame.media_samples / TICK_SAMPLES) as u32 & 0xff_ffff;
         self.tap.newest.store(frame.media_samples, Ordering::Relaxed);
+        if let Some(danced) = self.tap.danced.lock().expect("no panic while held").as_mut() {
+            danced.push((frame.media_samples, frame.keypoints.iter().map(|k| [f64::from(k.position.x), f64::from(k.position.y)]).collect()));
+        }
         self.rgba.clear();
         self.rgba.extend_from_slice(frame.rgba);
         if !self.rgba.is_empty() {
@@ -189,7 +207,15 @@ impl Stand {
     /// # Errors
     /// If the engine or the server cannot be set up.
     pub async fn open(machine: Arc<Machine>, side: u32, max_sessions: usize) -> anyhow::Result<Self> {
-        let mut engine = dancer::engine(machine, &[], &[])?;
+        Self::open_with(machine, side, max_sessions, &[]).await
+    }
+
+    /// The same, with these songs besides the built-in one.
+    ///
+    /// # Errors
+    /// If the engine or the server cannot be set up, or a song not be read.
+    pub async fn open_with(machine: Arc<Machine>, side: u32, max_sessions: usize, songs: &[PathBuf]) -> anyhow::Result<Self> {
+        let mut engine = dancer::engine(machine, &[], songs)?;
         (engine.width, engine.height) = (side, side);
         Self::serve(engine, max_sessions).await
     }
@@ -475,10 +501,11 @@ impl SoundTimes {
     }
 }
 
-/// The built-in song's own beat.
-pub fn song_bpm() -> f64 {
+/// The built-in song's own beats, in seconds.
+pub fn song_beats() -> Vec<f64> {
     let words: Value = serde_json::from_str(include_str!("../../../assets/song/odori-groove.json")).unwrap_or_default();
-    words["bpm"].as_f64().unwrap_or(122.0)
+    let period = 60.0 / words["bpm"].as_f64().unwrap_or(122.0);
+    (0..).map(|n| f64::from(n) * period).take_while(|t| *t < 600.0).collect()
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl Session {
                 pictures.estimate_bps.store(sender.estimate_bps(), Ordering::Relaxed);
                 let (began, cost) = (picture.encoded_at, now.saturating_duration_since(picture.encoded_at));
                 stats.span(frame_id(picture.sample), Span { stage: Stage::Send, began, cost });
-                stats.sent(now, picture.sample, now.saturating_duration_since(clock.instant_of(picture.sample)));
+                stats.sent(now, picture.sample, clock.instant_of(picture.sample));
                 if let Some(path) = sender.path_report() {
                     pictures.heard_of_path(&path, &stats.meters, now);
                     if let Some(session) = session.upgrade() {

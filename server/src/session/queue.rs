@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock};
 use std::task::Poll;
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
 use futures_util::task::AtomicWaker;
@@ -114,6 +114,15 @@ impl SoundQueue {
         out.iter_mut().zip(inner.samples.drain(..n)).for_each(|(to, from)| *to = from);
         self.changed.notify_all();
         true
+    }
+
+    /// Waits until `n` samples are there, but not past `until`.
+    pub fn wait_for(&self, n: usize, until: Instant) {
+        let mut inner = self.inner.lock().expect("no panic while held");
+        while inner.samples.len() < n && !inner.closed {
+            let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else { return };
+            inner = self.changed.wait_timeout(inner, left).expect("no panic while held").0;
+        }
     }
 
     /// Drops the oldest `n`.

@@ -396,12 +396,10 @@ impl Run {
         let _span = trace_span!("frame", id, rung = frame.rung.name()).entered();
         self.stats.made(frame.rung);
         self.stats.trace.begin(id, frame.rung);
-        let heard = self.clock.instant_of(sample);
-        let waited = Duration::from_secs_f32(self.stats.capture_ms.get().max(0.0) / 1000.0);
-        if let Some(came) = heard.checked_sub(waited) {
-            self.stats.trace.span(id, Span { stage: Stage::Capture, began: came, cost: waited });
-        }
-        self.stats.span(id, Span { stage: Stage::Queue, began: heard, cost: began.saturating_duration_since(heard) });
+        let due = self.clock.instant_of(sample);
+        let (came, taken) = (self.stats.came(due), self.stats.taken(due));
+        self.stats.trace.span(id, Span { stage: Stage::Capture, began: came, cost: taken - came });
+        self.stats.span(id, Span { stage: Stage::Queue, began: taken, cost: began.saturating_duration_since(taken) });
         for span in frame.spans {
             self.stats.span(id, *span);
         }
@@ -440,7 +438,7 @@ impl Run {
             number += 1;
             self.stats.bitrate_bps.store(bitrate_bps, Ordering::Relaxed);
             self.stats.span(id, Span { stage: Stage::Encode, began, cost: began.elapsed() });
-            let age = Instant::now().saturating_duration_since(self.clock.instant_of(picture.sample));
+            let age = Instant::now().saturating_duration_since(self.stats.taken(self.clock.instant_of(picture.sample)));
             self.ready_us.store(age.as_micros().clamp(1, u128::from(u32::MAX)) as u32, Ordering::Relaxed);
             self.recycle(picture.buffers);
         }

@@ -20,7 +20,8 @@ use crate::media::opus::OpusEncoder;
 /// A block: 10 ms, as 48 kHz stereo and as 24 kHz mono.
 const BLOCK_LISTEN: usize = 480 * 2;
 pub const BLOCK_MODEL: usize = 240;
-/// Live sound waits this long for stragglers before it plays: at first, and at most after it ran dry again and again.
+/// Live sound is given this long for stragglers: at first, and at most after it ran dry again and again. It is a grace, not a
+/// wait: once it flows, a block is played when it comes, this long before its place on the clock at most.
 const LIVE_TARGET: usize = 3 * BLOCK_LISTEN;
 const LIVE_TARGET_MOST: usize = 10 * BLOCK_LISTEN;
 /// What waits beyond the target and this is trimmed back to the target.
@@ -46,7 +47,7 @@ pub enum Feed {
     Live { queue: Arc<SoundQueue>, intake: Box<Intake>, jitter: Jitter, scratch: Vec<f32> },
 }
 
-/// How much live sound waits before it plays: little, and more for a sender that comes in bursts.
+/// How much grace live sound has: little, and more for a sender that comes in bursts.
 #[derive(Debug)]
 pub struct Jitter {
     target: usize,
@@ -61,10 +62,19 @@ impl Default for Jitter {
 }
 
 impl Jitter {
+    /// Samples that must be there before a block is played ahead of its place.
+    fn enough(&self) -> usize {
+        if self.flowing { BLOCK_LISTEN } else { self.target }
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::from_millis((self.target / BLOCK_LISTEN) as u64 * 10)
+    }
+
     /// With `waiting` samples in the queue: how many of the oldest to discard, and whether to play a block.
     fn step(&mut self, waiting: usize) -> (usize, bool) {
         let discard = if waiting > self.target + LIVE_SLACK { waiting - self.target } else { 0 };
-        let enough = waiting >= if self.flowing { BLOCK_LISTEN } else { self.target };
+        let enough = waiting >= self.enough();
         if self.flowing && !enough {
             // It ran dry: wait for more before going on, and keep more from now on.
             self.target = (self.target + BLOCK_LISTEN).min(LIVE_TARGET_MOST);
@@ -163,7 +173,20 @@ impl Feed {
         }
     }
 
-    /// How long sound waited here before its place on the clock, in milliseconds: a file's never does.
+    /// Waits until the next block is to be played, whose place on the clock is `due`: a file's then, live sound as soon
+    /// as it is there.
+    fn wait(&self, due: Instant) {
+        let sleep_until = |at: Instant| std::thread::sleep(at.saturating_duration_since(Instant::now()));
+        match self {
+            Feed::File { .. } => sleep_until(due),
+            Feed::Live { queue, jitter, .. } => {
+                sleep_until(due - jitter.grace());
+                queue.wait_for(jitter.enough(), due);
+            }
+        }
+    }
+
+    /// How long the sound just taken had waited here, in milliseconds: a file's never does.
     fn capture_ms(&self) -> f32 {
         match self {
             Feed::File { .. } => 0.0,
@@ -199,10 +222,9 @@ pub fn run(run: &Run, mut feed: Feed, start_sample: u64) -> Result<Next, String>
         // A block is heard when its last sample is; a file's is sent ahead of that.
         let lead = if matches!(feed, Feed::File { .. }) { LISTENER_LEAD } else { Duration::ZERO };
         let due = run.clock.instant_of(position + BLOCK_MODEL as u64) - lead;
+        feed.wait(due);
         let now = Instant::now();
-        if let Some(wait) = due.checked_duration_since(now) {
-            std::thread::sleep(wait);
-        } else if now - due > LOST_TIME {
+        if now.saturating_duration_since(due) > LOST_TIME {
             let skipped = (now - due).as_millis() as u64 / 20 * 480;
             position += skipped;
             run.sound.skip(skipped);
@@ -250,6 +272,7 @@ pub fn run(run: &Run, mut feed: Feed, start_sample: u64) -> Result<Next, String>
         run.stats.drop_sound(dropped as u64 / 2, overrun as u64);
         let capture_ms = feed.capture_ms();
         run.stats.capture_ms.set(capture_ms);
+        run.stats.early_ms.set(due.saturating_duration_since(now).as_secs_f32() * 1000.0);
         run.stats.stage(Stage::Capture, Duration::from_secs_f32(capture_ms.max(0.0) / 1000.0));
     }
 }

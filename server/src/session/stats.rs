@@ -49,8 +49,9 @@ pub struct Stats {
     /// Media time of the newest picture sent, plus one.
     sent_sample: AtomicU64,
     pub level_db: Gauge,
-    /// What the newest sound waited before its place on the clock.
+    /// What the newest sound waited before it was taken, and how long before its place on the clock that was.
     pub capture_ms: Gauge,
+    pub early_ms: Gauge,
     beat: [Gauge; 4],
     /// Plus one; 0 before the first picture.
     rung: AtomicU8,
@@ -77,6 +78,7 @@ impl Stats {
             sent_sample: AtomicU64::new(0),
             level_db: Gauge::new(-90.0),
             capture_ms: Gauge::default(),
+            early_ms: Gauge::default(),
             beat: Default::default(),
             rung: AtomicU8::new(0),
             frames: AtomicU64::new(0),
@@ -152,13 +154,24 @@ impl Stats {
         Beat { bpm, beat_phase, bar_phase, confidence }
     }
 
-    /// The picture of media time `sample` went out at `now`, `since_heard` after its sound's place on the clock. To the
-    /// first of its viewers: the others are not counted again.
-    pub fn sent(&self, now: Instant, sample: u64, since_heard: Duration) {
+    /// When sound whose place on the clock is `due` was taken.
+    pub fn taken(&self, due: Instant) -> Instant {
+        due.checked_sub(Duration::from_secs_f32(self.early_ms.get().max(0.0) / 1000.0)).unwrap_or(due)
+    }
+
+    /// When it came in.
+    pub fn came(&self, due: Instant) -> Instant {
+        let taken = self.taken(due);
+        taken.checked_sub(Duration::from_secs_f32(self.capture_ms.get().max(0.0) / 1000.0)).unwrap_or(taken)
+    }
+
+    /// The picture of media time `sample`, whose place on the clock is `due`, went out at `now`. To the first of its viewers: the
+    /// others are not counted again.
+    pub fn sent(&self, now: Instant, sample: u64, due: Instant) {
         if self.sent_sample.fetch_max(sample + 1, Ordering::Relaxed) > sample {
             return;
         }
-        let total = since_heard + Duration::from_secs_f32(self.capture_ms.get().max(0.0) / 1000.0);
+        let total = now.saturating_duration_since(self.came(due));
         self.total.record(total);
         self.meters.end_to_end.record_duration(total);
         let number = self.frames.fetch_add(1, Ordering::Relaxed);
@@ -169,15 +182,15 @@ impl Stats {
         }
     }
 
-    /// A viewer saw the picture of media time `sample`, whose sound's place on the clock is `heard`, so long after it was sent.
-    pub fn displayed(&self, sample: u64, heard: Instant, after: Duration) {
+    /// A viewer saw the picture of media time `sample`, whose place on the clock is `due`, so long after it was sent.
+    pub fn displayed(&self, sample: u64, due: Instant, after: Duration) {
         let frame = frame_id(sample);
         let Some(sent) = self.trace.end_of(frame, Stage::Send) else { return };
         // Several viewers may report the frame: the first is traced.
         if self.trace.end_of(frame, Stage::Display).is_none() {
             self.span(frame, Span { stage: Stage::Display, began: sent, cost: after });
         }
-        let seen = (sent + after).saturating_duration_since(heard) + Duration::from_secs_f32(self.capture_ms.get().max(0.0) / 1000.0);
+        let seen = (sent + after).saturating_duration_since(self.came(due));
         self.seen.record(seen);
         self.meters.seen.record_duration(seen);
     }
@@ -261,7 +274,7 @@ mod tests {
             let at = start + Duration::from_secs_f64(f64::from(i) / 30.0);
             // Two viewers, one picture.
             for _ in 0..2 {
-                stats.sent(at, u64::from(i) * 800, Duration::from_millis(if i == 5 { 90 } else { 40 }));
+                stats.sent(at + Duration::from_millis(if i == 5 { 90 } else { 40 }), u64::from(i) * 800, at);
             }
         }
         assert_eq!((stats.frames(), stats.late_frames()), (90, 1));
@@ -270,7 +283,7 @@ mod tests {
         assert_eq!(stats.fps(start + Duration::from_secs(9)), 0.0);
         stats.restart();
         assert_eq!((stats.frames(), stats.total().p50_ms), (0, 0.0));
-        stats.sent(start + Duration::from_secs(10), 800 * 300, Duration::from_millis(10));
+        stats.sent(start + Duration::from_millis(10_010), 800 * 300, start + Duration::from_secs(10));
         assert_eq!(stats.frames(), 1);
     }
 

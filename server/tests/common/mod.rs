@@ -64,6 +64,7 @@ impl Dancer for Pattern {
             media_samples: self.ticks * TICK,
             beat,
             rung: Rung::OneStep,
+            keypoints: &[],
             spans: &self.spans,
         }))
     }

@@ -5,7 +5,7 @@ mod controls;
 mod judge;
 pub mod pictures;
 mod report;
-mod set;
+pub mod set;
 
 use anyhow::Context;
 use indicatif::ProgressBar;

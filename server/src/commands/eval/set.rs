@@ -1,7 +1,7 @@
 //! What dances are judged by: a folder of songs with exact beats and of real dance, as
 //! `python -m odori_training.eval_set` makes it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use odori_engine::audio::{Limits, SongReader};
@@ -15,6 +15,7 @@ const MAX_SONGS: usize = 200;
 
 pub struct Song {
     pub name: String,
+    pub path: PathBuf,
     /// 24 kHz mono.
     pub sound: Vec<f32>,
     /// Seconds, ascending.
@@ -66,19 +67,27 @@ impl EvalSet {
     /// # Errors
     /// Names the file that is missing or wrong, and what makes it.
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
-        let shown = folder.display();
-        let list = std::fs::read_dir(folder).with_context(|| format!("{shown} cannot be read"))?;
-        let mut paths: Vec<_> = list.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "wav")).collect();
-        paths.sort();
-        if paths.is_empty() || paths.len() > MAX_SONGS {
-            bail!("{shown} holds {} songs (NAME.wav beside NAME.json); make it with: python -m odori_training.eval_set --data DIR -o {shown}", paths.len());
-        }
-        let songs = paths.iter().map(|p| song(p).with_context(|| p.display().to_string())).collect::<anyhow::Result<_>>()?;
+        let songs = songs(folder)?;
         let path = folder.join("dance.safetensors");
         let bytes = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
         let dances = dances(&Weights::from_safetensors(&bytes)?).with_context(|| path.display().to_string())?;
         Ok(EvalSet { songs, dances })
     }
+}
+
+/// The songs of a set alone.
+///
+/// # Errors
+/// Names the file that is missing or wrong, and what makes it.
+pub fn songs(folder: &Path) -> anyhow::Result<Vec<Song>> {
+    let shown = folder.display();
+    let list = std::fs::read_dir(folder).with_context(|| format!("{shown} cannot be read"))?;
+    let mut paths: Vec<_> = list.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "wav")).collect();
+    paths.sort();
+    if paths.is_empty() || paths.len() > MAX_SONGS {
+        bail!("{shown} holds {} songs (NAME.wav beside NAME.json); make it with: python -m odori_training.eval_set --data DIR -o {shown}", paths.len());
+    }
+    paths.iter().map(|p| song(p).with_context(|| p.display().to_string())).collect()
 }
 
 fn song(path: &Path) -> anyhow::Result<Song> {
@@ -97,7 +106,7 @@ fn song(path: &Path) -> anyhow::Result<Song> {
         }
     }
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Song { name, sound, beats, bpm, tempo, sections })
+    Ok(Song { name, path: path.to_owned(), sound, beats, bpm, tempo, sections })
 }
 
 fn dances(file: &Weights) -> anyhow::Result<Vec<Dance>> {
