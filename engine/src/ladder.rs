@@ -237,6 +237,7 @@ impl Ladder {
         let lowest = self.rungs.iter().position(|r| *r == Rung::Puppet).unwrap_or(same).max(same);
         self.at = (same..=lowest).find(|j| fits(&self.rungs[*j])).unwrap_or(lowest);
         (self.late, self.dear, self.window, self.calm) = (0, 0, 0, 0);
+        (self.stretch, self.free) = (Stretch::default(), 0);
         (self.patience, self.since_step_up) = (1, u32::MAX);
     }
 

@@ -88,6 +88,8 @@ impl Group {
     /// `size` from 1 to [`MOST_DANCERS`]; beyond, it is held to that.
     pub fn new(size: usize) -> Self {
         let size = size.clamp(1, MOST_DANCERS);
+        // The table of mirror images is made when it is first asked for: not in the middle of a dance.
+        let _ = Pose::default().mirrored();
         let to = std::array::from_fn(|d| if d < size { formation(0, d, size) } else { Vec3::ZERO });
         Group {
             size,

@@ -51,10 +51,10 @@ const HEAD_ROOM: f32 = 0.09;
 const BELOW_PELVIS: f32 = 0.42;
 /// A face shot is this many heads high, and shows no less than this share of the whole picture: closer, the reference would
 /// be enlarged.
-const HEADS: f32 = 1.36;
+const HEADS: f32 = 1.46;
 const CLOSEST: f32 = 0.24;
 /// Frames over which the camera follows the dancer from side to side.
-const FOLLOW_FRAMES: f32 = 9.0;
+const FOLLOW_FRAMES: f32 = 7.0;
 
 /// A square of the whole picture, pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -196,7 +196,7 @@ fn room(size: usize, staged: bool) -> [f32; 2] {
     // The widest formation.
     let out = 0.5 * (size - 1) as f32 * SPACING_M * 1.15 * squeeze;
     let camera = Camera::full_body(1.0, 1.0);
-    [(0.5 / camera.scale / (out + WING_M)).min(0.9), squeeze]
+    [(0.5 / camera.scale / (out + WING_M)).min(0.86), squeeze]
 }
 
 impl Room {
@@ -303,7 +303,9 @@ mod tests {
         for size in 2..=MOST_DANCERS {
             let room = Room::new(size, true);
             let edge = 0.5 * (size - 1) as f32 * SPACING_M * 1.15;
-            for place in [Vec3::new(edge, 0.0, 0.0), Vec3::new(-edge, 0.0, -0.7), Vec3::new(0.0, 0.0, 0.4)] {
+            // As near as a formation has them.
+            let near = 0.35 * 0.5 * (size - 1) as f32 - 0.3;
+            for place in [Vec3::new(edge, 0.0, 0.0), Vec3::new(-edge, 0.0, -0.7), Vec3::new(edge / 1.15, 0.0, near)] {
                 let view = room.view(place, &camera);
                 let at = |x: f32, y: f32| view.apply(camera.project(Vec3::new(x, y, 0.0)));
                 assert!(at(-0.6, 0.0).x > 0.0 && at(0.6, 0.0).x < 512.0, "{size} dancers, {place}: {}", at(0.0, 0.0));

@@ -8,6 +8,7 @@ pub mod queue;
 pub mod registry;
 mod report;
 pub mod run;
+mod scene;
 pub mod sound;
 pub mod stats;
 pub mod viewers;
@@ -23,6 +24,8 @@ use tracing::{Span, info};
 
 use self::horizon::Horizon;
 pub use self::report::Report;
+pub(crate) use self::scene::plain_background;
+use self::scene::{background, background_name};
 use self::queue::SoundQueue;
 use self::run::{FPS, Progress, Run, RunSetup, Wishes};
 use self::sound::{LIVE_ROOM, Source};
@@ -227,45 +230,6 @@ pub fn secret_id() -> String {
     const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = rand::rng();
     (0..26).map(|_| LETTERS[random.random_range(0..LETTERS.len())] as char).collect()
-}
-
-/// `#rrggbb`.
-pub(crate) fn parse_colour(text: &str) -> Option<[u8; 3]> {
-    let hex = text.strip_prefix('#').filter(|h| h.len() == 6 && h.bytes().all(|b| b.is_ascii_hexdigit()))?;
-    let value = u32::from_str_radix(hex, 16).ok()?;
-    Some([(value >> 16) as u8, (value >> 8) as u8, value as u8])
-}
-
-/// What a person calls a background.
-///
-/// # Errors
-/// If it is none, or the picture that it names was not uploaded.
-fn background(text: &str, backdrop: Option<&Background>) -> Result<Background, SessionError> {
-    match text {
-        "image" => backdrop.cloned().ok_or_else(|| SessionError::Conflict("no background picture was uploaded to this session yet".into())),
-        _ => plain_background(text).map_err(SessionError::Invalid),
-    }
-}
-
-/// A background that needs no picture.
-///
-/// # Errors
-/// If it is none.
-pub(crate) fn plain_background(text: &str) -> Result<Background, String> {
-    match text {
-        "transparent" => Ok(Background::Clear),
-        "stage" => Ok(Background::Stage),
-        _ => parse_colour(text).map(Background::Colour).ok_or_else(|| "background must be transparent, stage, image, or a colour such as #1b1830".into()),
-    }
-}
-
-fn background_name(background: &Background) -> String {
-    match background {
-        Background::Clear => "transparent".into(),
-        Background::Stage => "stage".into(),
-        Background::Picture(_) => "image".into(),
-        Background::Colour([r, g, b]) => format!("#{r:02x}{g:02x}{b:02x}"),
-    }
 }
 
 fn state_name(progress: &Progress) -> &'static str {
@@ -616,14 +580,6 @@ mod tests {
     fn ids_are_long_and_differ() {
         let (a, b) = (secret_id(), secret_id());
         assert!(a.len() == 26 && a != b && a.bytes().all(|c| c.is_ascii_alphanumeric()));
-    }
-
-    #[test]
-    fn colours_are_read_strictly() {
-        assert_eq!(parse_colour("#1b1830"), Some([0x1b, 0x18, 0x30]));
-        for text in ["1b1830", "#1b18", "#+b1830", "#ggg000", "#é1183"] {
-            assert_eq!(parse_colour(text), None, "{text}");
-        }
     }
 
     #[test]
