@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use odori_engine::avatar::{Sidecar, drive, import_encoded};
 use odori_engine::pose::{Camera, Pose};
-use odori_engine::render::{Drawer, Matrix, Prefer, Size, View, open};
+use odori_engine::render::{Background, Drawer, Ground, Light, Matrix, Prefer, Shadow, Size, View, open};
 
 fn best(mut run: impl FnMut()) -> f64 {
     (0..61)
@@ -43,13 +43,17 @@ fn main() {
                 drawer.lay(Some(&denoised), 1.0).expect("laid");
                 drop(drawer.finish(None).map(|(frame, _)| frame.len()));
             });
+            let (light, floors) = (Light::default(), vec![0.9 * full.height as f32; full.width]);
+            let shadow = Shadow { centre: [0.5 * full.width as f32, 0.9 * full.height as f32], radii: [110.0, 22.0], strength: 0.4, pad: [0.0; 3] };
+            let stage = Ground { background: &Background::Stage, light: &light, shadows: &[shadow; 3], floors: &floors, view: View::WHOLE };
+            let ground = best(|| drop(drawer.finish(Some(&stage)).map(|(_, ground)| ground.len())));
             let mut planes = Vec::new();
             let pack = best(|| drawer.pack(Matrix::Bt709, true, &mut planes).expect("packed"));
             let device = match &mut drawer {
                 Drawer::Gpu(g) => format!(", packed in WGSL {:.2}", best(|| g.pack_on_device(Matrix::Bt709, true, &mut planes).expect("packed"))),
                 Drawer::Cpu(_) => String::new(),
             };
-            println!("  {}x{} from {}: puppet + down {drawn:.2} ms, compose {compose:.2}, pack with matte {pack:.2}{device}", full.width, full.height, work.width);
+            println!("  {}x{} from {}: puppet + down {drawn:.2} ms, compose {compose:.2}, stage behind {ground:.2}, pack with matte {pack:.2}{device}", full.width, full.height, work.width);
         }
     }
 }

@@ -186,6 +186,11 @@ pub(super) struct Room {
     moved: f32,
 }
 
+/// How much larger than in front somebody is seen who stands so far towards the viewer, metres.
+fn nearness(z: f32) -> f32 {
+    EYE_FAR_M / (EYE_FAR_M - DEPTH * z).max(1.0)
+}
+
 /// Scale and squeeze for a group.
 fn room(size: usize, staged: bool) -> [f32; 2] {
     let size = size.clamp(1, MOST_DANCERS);
@@ -193,10 +198,11 @@ fn room(size: usize, staged: bool) -> [f32; 2] {
         return [if staged { ON_STAGE } else { 1.0 }, 1.0];
     }
     let squeeze = SQUEEZE[size - 1];
-    // The widest formation.
-    let out = 0.5 * (size - 1) as f32 * SPACING_M * 1.15 * squeeze;
-    let camera = Camera::full_body(1.0, 1.0);
-    [(0.5 / camera.scale / (out + WING_M)).min(0.86), squeeze]
+    // The widest formation, or the one whose wings are nearest.
+    let slots = 0.5 * (size - 1) as f32;
+    let out = slots * SPACING_M * squeeze;
+    let half_m = (1.15 * out + WING_M).max(nearness(0.35 * slots - 0.3) * (out + WING_M));
+    [(0.5 / Camera::full_body(1.0, 1.0).scale / half_m).min(0.86), squeeze]
 }
 
 impl Room {
@@ -231,7 +237,7 @@ impl Room {
         if scale == 1.0 && place == Vec3::ZERO {
             return View::WHOLE;
         }
-        let near = EYE_FAR_M / (EYE_FAR_M - DEPTH * place.z).max(1.0);
+        let near = nearness(place.z);
         let floor = camera.project(Vec3::ZERO).y;
         let front = floor - (1.0 - scale) * LIFT * camera.height;
         let eye = front - EYE_HIGH_M * camera.scale * scale;

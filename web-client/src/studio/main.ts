@@ -230,7 +230,7 @@ function pictureControls(): { showPicture: () => void } {
   ground.addEventListener("change", () => {
     arrange();
     // A picture is shown once there is one.
-    if (ground.value === "image") void api.change(session!.id, { background: "image" }).then((s) => (session = s)).catch(() => {});
+    if (ground.value === "image") void api.change(session!.id, { background: "image" }).then((s) => (session = s), () => {});
     else void act(() => change({ background: ground.value === "colour" ? colour.value : ground.value }));
   });
   colour.addEventListener("input", arrange);
