@@ -26,7 +26,7 @@ fn main() {
     };
     let bytes = std::fs::read(&picture).expect("the picture can be read");
     let sidecar = args.next().map(|p| Sidecar::parse(&std::fs::read(p).expect("the keypoints can be read")).expect("the keypoints are fine"));
-    let (avatar, report) = import_encoded(&bytes, sidecar.as_ref()).expect("the picture becomes an avatar");
+    let (avatar, report) = import_encoded(&bytes, sidecar.as_ref(), None).expect("the picture becomes an avatar");
     println!("{} triangles", report.triangles);
     for prefer in [Prefer::Cpu, Prefer::Gpu] {
         let mut drawer = open(prefer);

@@ -20,3 +20,4 @@ pub mod prompt;
 pub mod render;
 pub mod skeleton;
 mod stopwatch;
+mod unet;

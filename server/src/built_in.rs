@@ -1,8 +1,11 @@
 //! The avatars and the song that come with the binary, and reading those that do not.
 
+use std::sync::{LazyLock, Mutex};
+
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use odori_engine::avatar::{Avatar, Sidecar, import_encoded};
+use odori_engine::avatar::{Avatar, AvatarError, FigureFinder, ImportReport, Sidecar, import_encoded};
+use odori_kernels::{Backend, Weights, cpu};
 
 use crate::live::{AvatarEntry, SongEntry};
 
@@ -17,6 +20,23 @@ const FIGURES: [Figure; 4] = [
     ("bip", "Bip", include_bytes!("../../assets/avatars/bip.png"), include_bytes!("../../assets/avatars/bip.json")),
 ];
 
+/// Made at the first picture that comes without keypoints. One at a time: imports are few.
+static FINDER: LazyLock<Result<Mutex<FigureFinder>, String>> = LazyLock::new(|| {
+    let weights = Weights::from_safetensors(include_bytes!("../../models/figure.safetensors")).map_err(|e| e.to_string())?;
+    FigureFinder::new(&Backend::Cpu(cpu::Pool::new(1)), &weights).map(Mutex::new).map_err(|e| e.to_string())
+});
+
+/// An avatar of an encoded picture, and what was found in it.
+///
+/// # Errors
+/// What is wrong with it and what to do.
+pub fn import_picture(bytes: &[u8], sidecar: Option<&Sidecar>) -> anyhow::Result<(Avatar, ImportReport)> {
+    let finder = FINDER.as_ref().map_err(|e| AvatarError::Finder(e.clone()))?;
+    // A finder that panicked holds nothing half done: it is written anew before every look.
+    let mut finder = finder.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok(import_encoded(bytes, sidecar, Some(&mut finder))?)
+}
+
 /// What a picture or avatar file may weigh.
 pub const MAX_AVATAR_BYTES: usize = 64 << 20;
 /// What a song may weigh.
@@ -24,7 +44,7 @@ const MAX_SONG_BYTES: u64 = 200 << 20;
 const THUMBNAIL_PIXELS: usize = 512;
 
 fn import(&(_, _, picture, sidecar): &Figure) -> anyhow::Result<Avatar> {
-    Ok(import_encoded(picture, Some(&Sidecar::parse(sidecar)?))?.0)
+    Ok(import_encoded(picture, Some(&Sidecar::parse(sidecar)?), None)?.0)
 }
 
 /// The default avatar.
@@ -52,7 +72,7 @@ pub fn read_avatar(bytes: &[u8]) -> anyhow::Result<Avatar> {
         bail!("it is {} MB; at most {} MB are read", bytes.len() >> 20, MAX_AVATAR_BYTES >> 20);
     }
     let picture = [&b"\x89PNG"[..], b"\xff\xd8\xff", b"RIFF"].iter().any(|magic| bytes.starts_with(magic));
-    if picture { Ok(import_encoded(bytes, None)?.0) } else { Ok(Avatar::from_bytes(bytes)?) }
+    if picture { Ok(import_picture(bytes, None)?.0) } else { Ok(Avatar::from_bytes(bytes)?) }
 }
 
 /// What sessions choose from.

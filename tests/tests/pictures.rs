@@ -17,7 +17,7 @@ struct Studio {
 }
 
 fn avatar(picture: &[u8], sidecar: &[u8]) -> Avatar {
-    import_encoded(picture, Some(&Sidecar::parse(sidecar).unwrap())).unwrap().0
+    import_encoded(picture, Some(&Sidecar::parse(sidecar).unwrap()), None).unwrap().0
 }
 
 fn kana() -> Avatar {

@@ -2,15 +2,27 @@
 //!
 //! Looks at pixels only; it knows no joints.
 
-use super::{AvatarError, IMAGE_MAX_AREA, IMAGE_MAX_SIDE, Image, REFERENCE_MAX};
+use super::finder::FigureFinder;
+use super::{AvatarError, IMAGE_MAX_AREA, IMAGE_MAX_SIDE, Image, REFERENCE_MAX, matting};
 
 /// The figure cut out, and how source pixels map to it: `figure = (source - origin) * scale`.
 pub(crate) struct Figure {
     pub image: Image,
     pub origin: [f32; 2],
     pub scale: f32,
-    /// The alpha came with the picture.
-    pub alpha_given: bool,
+    pub ground: Ground,
+}
+
+/// What was round the figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ground {
+    /// Nothing: the alpha came with the picture.
+    Clear,
+    /// One colour, taken away.
+    Plain,
+    /// Anything: the figure finder cut the figure out.
+    Busy,
 }
 
 pub(crate) fn check_size(width: u32, height: u32) -> Result<(), AvatarError> {
@@ -24,8 +36,8 @@ pub(crate) fn check_size(width: u32, height: u32) -> Result<(), AvatarError> {
     Ok(())
 }
 
-/// `rgba` is straight alpha, width * height * 4 bytes.
-pub(crate) fn find(width: u32, height: u32, rgba: Vec<u8>) -> Result<Figure, AvatarError> {
+/// `rgba` is straight alpha, width * height * 4 bytes. The finder is asked where the ground is busy.
+pub(crate) fn find(width: u32, height: u32, rgba: Vec<u8>, finder: Option<&mut FigureFinder>) -> Result<Figure, AvatarError> {
     check_size(width, height)?;
     let need = width as u64 * height as u64 * 4;
     if rgba.len() as u64 != need {
@@ -34,10 +46,16 @@ pub(crate) fn find(width: u32, height: u32, rgba: Vec<u8>) -> Result<Figure, Ava
     let (w, h) = (width as usize, height as usize);
     let mut rgba = rgba;
     let clear = rgba.chunks_exact(4).filter(|p| p[3] < 16).count();
-    let alpha_given = clear * 50 > w * h;
-    if !alpha_given {
-        remove_ground(w, h, &mut rgba)?;
-    }
+    let ground = if clear * 50 > w * h {
+        Ground::Clear
+    } else if remove_ground(w, h, &mut rgba) {
+        Ground::Plain
+    } else if finder.is_some_and(|f| matting::cut_out(f, w, h, &mut rgba)) {
+        Ground::Busy
+    } else {
+        let why = "no character is seen in the picture, which has no transparency and no plain ground; cut the figure out (PNG with alpha) or use a one-colour ground";
+        return Err(AvatarError::NoFigure(why.into()));
+    };
     keep_large_pieces(w, h, &mut rgba);
 
     let (mut x0, mut y0, mut x1, mut y1) = (w, h, 0, 0);
@@ -81,7 +99,7 @@ pub(crate) fn find(width: u32, height: u32, rgba: Vec<u8>) -> Result<Figure, Ava
         crop
     };
     let scale = image.width as f32 / cw as f32;
-    Ok(Figure { image, origin: [cx as f32, cy as f32], scale, alpha_given })
+    Ok(Figure { image, origin: [cx as f32, cy as f32], scale, ground })
 }
 
 fn premultiply(p: [u8; 4]) -> [u8; 4] {
@@ -101,8 +119,9 @@ fn colour_distance(p: &[u8], q: [u8; 3]) -> i32 {
     (0..3).map(|c| (p[c] as i32 - q[c] as i32).abs()).max().unwrap_or(0)
 }
 
-/// Makes a near-uniform ground clear by flooding from the border; the rim gets soft alpha and its own colour.
-fn remove_ground(w: usize, h: usize, rgba: &mut [u8]) -> Result<(), AvatarError> {
+/// Makes a near-uniform ground clear by flooding from the border; the rim gets soft alpha and its own colour. Says whether it
+/// was near-uniform.
+fn remove_ground(w: usize, h: usize, rgba: &mut [u8]) -> bool {
     let border: Vec<usize> =
         (0..w).flat_map(|x| [x, (h - 1) * w + x]).chain((0..h).flat_map(|y| [y * w, y * w + w - 1])).collect();
     let ground: [u8; 3] = std::array::from_fn(|c| {
@@ -113,9 +132,7 @@ fn remove_ground(w: usize, h: usize, rgba: &mut [u8]) -> Result<(), AvatarError>
     const SAME: i32 = 30;
     let plain = border.iter().filter(|&&i| colour_distance(&rgba[i * 4..], ground) <= SAME).count();
     if plain * 100 < border.len() * 80 {
-        return Err(AvatarError::NoFigure(
-            "the picture has no transparency and its ground is not plain; cut the figure out (PNG with alpha) or use a one-colour ground".into(),
-        ));
+        return false;
     }
     let mut outside = vec![false; w * h];
     let mut stack: Vec<usize> = Vec::new();
@@ -170,7 +187,7 @@ fn remove_ground(w: usize, h: usize, rgba: &mut [u8]) -> Result<(), AvatarError>
             rgba[i * 4 + 3] = (alpha * 255.0) as u8;
         }
     }
-    Ok(())
+    true
 }
 
 /// Clears specks: pieces under one hundredth of the largest.

@@ -3,18 +3,20 @@
 use glam::Vec2;
 
 use super::rig::{Rig, keypoint};
-use super::{Avatar, AvatarError, Sidecar, figure, mesh, segment, silhouette};
-use crate::skeleton::KEYPOINT_COUNT;
+use super::figure::{self, Ground};
+use super::finder::{self, FigureFinder};
+use super::{Avatar, AvatarError, Image, Sidecar, mesh, segment};
+use crate::skeleton::{KEYPOINT_COUNT, SKELETON};
 
 /// What an import found.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct ImportReport {
-    /// "sidecar" or "silhouette".
+    /// "sidecar" or "network".
     pub keypoints_from: &'static str,
-    /// 1 when given; for a silhouette, how human it looks.
+    /// 1 when given; else how sure the network is of limbs and trunk.
     pub confidence: f32,
     pub inferred: Vec<String>,
-    pub alpha_given: bool,
+    pub ground: Ground,
     pub skirt: bool,
     pub triangles: usize,
     pub vertices: usize,
@@ -25,9 +27,9 @@ pub struct ImportReport {
 }
 
 /// Decodes PNG, JPEG or WebP (its header is checked before any pixel) and imports it.
-pub fn import_encoded(bytes: &[u8], sidecar: Option<&Sidecar>) -> Result<(Avatar, ImportReport), AvatarError> {
+pub fn import_encoded(bytes: &[u8], sidecar: Option<&Sidecar>, finder: Option<&mut FigureFinder>) -> Result<(Avatar, ImportReport), AvatarError> {
     let picture = decode(bytes)?;
-    Avatar::import(picture.width(), picture.height(), picture.into_raw(), sidecar)
+    Avatar::import(picture.width(), picture.height(), picture.into_raw(), sidecar, finder)
 }
 
 /// Decodes a picture from outside, straight alpha; its header is checked before any pixel.
@@ -50,16 +52,21 @@ pub fn decode(bytes: &[u8]) -> Result<image::RgbaImage, AvatarError> {
 }
 
 impl Avatar {
-    /// `rgba` is straight alpha, width * height * 4 bytes, rows from the top.
+    /// `rgba` is straight alpha, width * height * 4 bytes, rows from the top. Without a finder, keypoints must be given
+    /// and the ground be clear or plain.
+    ///
+    /// # Errors
+    /// What is wrong with the picture or the keypoints, and what to do.
     pub fn import(
         width: u32,
         height: u32,
         rgba: Vec<u8>,
         sidecar: Option<&Sidecar>,
+        mut finder: Option<&mut FigureFinder>,
     ) -> Result<(Avatar, ImportReport), AvatarError> {
         figure::check_size(width, height)?;
         let given = sidecar.map(|s| s.resolve(width, height)).transpose()?;
-        let figure = figure::find(width, height, rgba)?;
+        let figure = figure::find(width, height, rgba, finder.as_deref_mut())?;
         let map = |p: Vec2| (p - Vec2::from(figure.origin)) * figure.scale;
         let mut notes = Vec::new();
         let (keypoints, keypoints_from, confidence, inferred): ([Vec2; KEYPOINT_COUNT], _, _, _) = match given {
@@ -70,8 +77,9 @@ impl Avatar {
                 (g.points.map(map), "sidecar", 1.0, g.inferred)
             }
             None => {
-                let found = silhouette::find(&figure.image)?;
-                (found.points, "silhouette", found.confidence, Vec::new())
+                let finder = finder.ok_or_else(|| AvatarError::Keypoints("none are given, and there is nothing to find them with".into()))?;
+                let (points, confidence) = find_keypoints(finder, &figure.image)?;
+                (points, "network", confidence, Vec::new())
             }
         };
         let ground = lowest_row(&figure.image)
@@ -101,7 +109,7 @@ impl Avatar {
             keypoints_from,
             confidence,
             inferred,
-            alpha_given: figure.alpha_given,
+            ground: figure.ground,
             skirt: rig.hem.is_some(),
             triangles: mesh.indices.len() / 3,
             vertices: mesh.vertices.len(),
@@ -121,6 +129,59 @@ impl Avatar {
         };
         Ok((avatar, report))
     }
+}
+
+/// Share of the finder's picture that the figure's longer side fills.
+const FILLS: f32 = 0.88;
+/// A joint that the finder is less sure of than this is not seen; and so is a figure on the average.
+const LEAST_SURE: f32 = 0.2;
+const LEAST_SURE_ALL: f32 = 0.65;
+/// Pixels of its picture by which its two looks may differ before it is not sure at all.
+const DIFFER: f32 = 20.0;
+
+/// The finder's keypoints in pixels of `image` (premultiplied), and how sure it is of limbs and trunk. It looks twice, once
+/// in the mirror.
+///
+/// # Errors
+/// Names the joints that are not seen.
+fn find_keypoints(finder: &mut FigureFinder, image: &Image) -> Result<([Vec2; KEYPOINT_COUNT], f32), AvatarError> {
+    const SIZE: usize = finder::SIZE;
+    let (w, h) = (image.width as f32, image.height as f32);
+    let scale = FILLS * SIZE as f32 / w.max(h);
+    let origin = (Vec2::splat(SIZE as f32) - Vec2::new(w, h) * scale) * 0.5;
+    let sub = ((1.0 / scale).ceil() as usize).clamp(1, 10);
+    let mut picture = vec![0.0f32; SIZE * SIZE * 4];
+    for (i, pixel) in picture.chunks_exact_mut(4).enumerate() {
+        let corner = Vec2::new((i % SIZE) as f32, (i / SIZE) as f32);
+        for s in 0..sub * sub {
+            let p = (corner + (Vec2::new((s % sub) as f32, (s / sub) as f32) + 0.5) / sub as f32 - origin) / scale;
+            if p.x >= 0.0 && p.y >= 0.0 && p.x < w && p.y < h {
+                let at = (p.y as usize * image.width as usize + p.x as usize) * 4;
+                pixel.iter_mut().zip(&image.rgba[at..at + 4]).for_each(|(to, v)| *to += f32::from(*v) / (255 * sub * sub) as f32);
+            }
+        }
+        let clear = 1.0 - pixel[3];
+        pixel[..3].iter_mut().for_each(|c| *c += 0.5 * clear);
+    }
+    let mirrored: Vec<f32> = (0..SIZE * SIZE).flat_map(|i| picture[(i / SIZE * SIZE + SIZE - 1 - i % SIZE) * 4..][..4].to_vec()).collect();
+    let (straight, turned) = (finder.look(&picture), finder.look(&mirrored));
+    let (mut points, mut sure) = (straight.points, straight.sure);
+    for (k, info) in SKELETON.keypoints.iter().enumerate() {
+        let other = info.name.strip_prefix("left_").map(|n| format!("right_{n}")).or_else(|| info.name.strip_prefix("right_").map(|n| format!("left_{n}")));
+        let m = other.map_or(k, |n| keypoint(&n));
+        let there = Vec2::new(SIZE as f32 - turned.points[m].x, turned.points[m].y);
+        let share = turned.sure[m] / (sure[k] + turned.sure[m]).max(1e-6);
+        let differ = points[k].distance(there) / DIFFER;
+        points[k] = points[k].lerp(there, share);
+        sure[k] = 0.5 * (sure[k] + turned.sure[m]) * (1.0 - differ).max(0.0);
+    }
+    let body: Vec<usize> = (0..KEYPOINT_COUNT).filter(|k| !["eye", "ear", "nose"].iter().any(|n| SKELETON.keypoints[*k].name.contains(n))).collect();
+    let all = body.iter().map(|k| sure[*k]).sum::<f32>() / body.len() as f32;
+    let unseen: Vec<String> = body.iter().filter(|k| sure[**k] < LEAST_SURE).map(|k| SKELETON.keypoints[*k].name.replace('_', " ")).collect();
+    if all < LEAST_SURE_ALL || unseen.len() > 2 {
+        return Err(AvatarError::Unclear(if unseen.is_empty() { "it is not like a figure that stands".into() } else { format!("not seen: {}", unseen.join(", ")) }));
+    }
+    Ok((points.map(|p| (p - origin) / scale), all))
 }
 
 fn lowest_row(image: &super::Image) -> f32 {

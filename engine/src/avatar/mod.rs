@@ -6,18 +6,21 @@
 mod drive;
 mod figure;
 mod file;
+pub mod finder;
 mod import;
+mod matting;
 mod mesh;
 mod picture;
 mod rig;
 mod segment;
 mod sidecar;
-mod silhouette;
 mod springs;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use drive::{BoneTransform, FACING, PuppetFrame, drive};
+pub use figure::Ground;
+pub use finder::FigureFinder;
 pub use import::{ImportReport, decode, import_encoded};
 pub(crate) use rig::keypoint;
 pub use rig::{BONES, Rig, bone};
@@ -63,8 +66,10 @@ pub enum AvatarError {
     NoFigure(String),
     #[error("keypoints: {0}")]
     Keypoints(String),
-    #[error("the joints cannot be read from this silhouette: {0}. Use a full-body picture, facing front, arms away from the body and legs apart, or give a keypoints file beside it")]
-    Silhouette(String),
+    #[error("the joints cannot be found in this picture: {0}. Use a full-body picture, facing front, arms away from the body and legs apart, or give a keypoints file beside it")]
+    Unclear(String),
+    #[error("the figure finder's weights: {0}")]
+    Finder(String),
     #[error("not a usable .odori file: {0}")]
     File(String),
 }

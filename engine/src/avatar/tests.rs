@@ -1,6 +1,7 @@
 //! Pictures become avatars or clear errors; files survive a round trip and refuse what is broken.
 
 use glam::{Quat, Vec2};
+use odori_kernels::{Backend, Weights, cpu};
 use proptest::prelude::*;
 
 use super::*;
@@ -10,7 +11,7 @@ use crate::skeleton::Bone;
 /// A figure of capsules with a face, drawn here so that no file is needed.
 pub(crate) fn figure() -> (Avatar, ImportReport) {
     let (w, h, rgba, sidecar) = picture();
-    Avatar::import(w, h, rgba, Some(&sidecar)).expect("the figure is found")
+    Avatar::import(w, h, rgba, Some(&sidecar), None).expect("the figure is found")
 }
 
 fn picture() -> (u32, u32, Vec<u8>, Sidecar) {
@@ -36,6 +37,11 @@ fn picture() -> (u32, u32, Vec<u8>, Sidecar) {
         capsules.push((q("ankle"), q("toe"), 13.0, [240, 240, 240]));
     }
     (w, h, painted(w, h, &capsules), sidecar)
+}
+
+fn finder() -> FigureFinder {
+    let weights = Weights::from_safetensors(include_bytes!("../../../models/figure.safetensors")).expect("weights");
+    FigureFinder::new(&Backend::Cpu(cpu::Pool::new(1)), &weights).expect("weights that fit")
 }
 
 /// Capsules (from, to, radius, colour) on clear ground.
@@ -68,7 +74,7 @@ pub(crate) fn dancing() -> Pose {
 }
 
 fn import_error(width: u32, height: u32, rgba: Vec<u8>, sidecar: Option<&Sidecar>) -> String {
-    Avatar::import(width, height, rgba, sidecar).expect_err("this cannot be imported").to_string()
+    Avatar::import(width, height, rgba, sidecar, Some(&mut finder())).map(|(_, report)| report).expect_err("this cannot be imported").to_string()
 }
 
 /// A drawing in a wide skirt once had the skirt's corners for hands.
@@ -87,8 +93,8 @@ fn arms_held_out_are_found_above_a_wide_skirt() {
         capsules.push((v(150.0 + s * 80.0, 318.0), v(150.0 + s * 96.0, 346.0), 6.0, grey));
         capsules.extend((0..11).map(|i| (v(150.0, 236.0), v(150.0 + s * 8.0 * i as f32, 326.0), 6.0, grey)));
     }
-    let (avatar, report) = Avatar::import(300, 500, painted(300, 500, &capsules), None).expect("the figure is found");
-    assert_eq!(report.keypoints_from, "silhouette");
+    let (avatar, report) = Avatar::import(300, 500, painted(300, 500, &capsules), None, Some(&mut finder())).expect("the figure is found");
+    assert_eq!(report.keypoints_from, "network");
     let at = |n: &str| avatar.keypoints[rig::keypoint(n)];
     let shoulders = 0.5 * (at("left_shoulder").y + at("right_shoulder").y);
     for s in ["left", "right"] {
@@ -165,11 +171,11 @@ fn springs_settle_and_repeat() {
 }
 
 #[test]
-fn a_silhouette_alone_gives_nearly_the_same_joints() {
+fn a_picture_alone_gives_nearly_the_same_joints() {
     let (w, h, rgba, sidecar) = picture();
-    let (given, _) = Avatar::import(w, h, rgba.clone(), Some(&sidecar)).unwrap();
-    let (found, report) = Avatar::import(w, h, rgba, None).unwrap();
-    assert_eq!(report.keypoints_from, "silhouette");
+    let (given, _) = Avatar::import(w, h, rgba.clone(), Some(&sidecar), None).unwrap();
+    let (found, report) = Avatar::import(w, h, rgba, None, Some(&mut finder())).unwrap();
+    assert_eq!(report.keypoints_from, "network");
     assert!(report.confidence > 0.7, "{}", report.confidence);
     for n in ["left_wrist", "right_wrist", "left_ankle", "right_ankle", "left_elbow", "right_knee", "neck", "head_top"] {
         let d = given.keypoints[rig::keypoint(n)].distance(found.keypoints[rig::keypoint(n)]);
@@ -178,9 +184,56 @@ fn a_silhouette_alone_gives_nearly_the_same_joints() {
 }
 
 #[test]
+fn a_figure_is_cut_out_of_a_busy_ground() {
+    let (w, h, rgba, sidecar) = picture();
+    let (clear, _) = Avatar::import(w, h, rgba.clone(), Some(&sidecar), None).unwrap();
+    let busy: Vec<u8> = rgba
+        .chunks_exact(4)
+        .enumerate()
+        .flat_map(|(i, p)| {
+            let (x, y, a) = (i as u32 % w, i as u32 / w, p[3] as u32);
+            // Checks on a gradient.
+            let check = if (x / 60 + y / 60) % 2 == 0 { 40 } else { 0 };
+            let ground = [(60 + y / 4 + check) as u8, (150 - y / 6 + check) as u8, (70 + x / 3 + check) as u8];
+            let over = |c: usize| ((p[c] as u32 * a + ground[c] as u32 * (255 - a)) / 255) as u8;
+            [over(0), over(1), over(2), 255]
+        })
+        .collect();
+    let (cut, report) = Avatar::import(w, h, busy, Some(&sidecar), Some(&mut finder())).unwrap();
+    assert_eq!(report.ground, Ground::Busy);
+    let area = |a: &Avatar| a.reference.rgba.chunks_exact(4).filter(|p| p[3] > 127).count() as f32;
+    let ratio = area(&cut) / area(&clear);
+    assert!((0.8..1.25).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn the_finder_sees_what_it_saw_in_training() {
+    let golden = Weights::from_safetensors(include_bytes!("../../../models/golden/figure.safetensors")).unwrap();
+    let picture: Vec<f32> = (0..128 * 128)
+        .flat_map(|i| {
+            let (x, y) = ((i % 128) as f32, (i / 128) as f32);
+            let inside = ((x - 64.0) / 30.0).powi(2) + ((y - 64.0) / 52.0).powi(2) < 1.0;
+            if inside { [x / 128.0, y / 128.0, (x + y) / 256.0, 1.0] } else { [0.5, 0.5, 0.5, 0.0] }
+        })
+        .collect();
+    let seen = finder().look(&picture);
+    let (_, points) = golden.get("points").unwrap();
+    let (_, sure) = golden.get("sure").unwrap();
+    let (_, mask) = golden.get("mask").unwrap();
+    for (k, p) in seen.points.iter().enumerate() {
+        assert!((p.x - points[2 * k]).abs() < 0.02 && (p.y - points[2 * k + 1]).abs() < 0.02, "{k}: {p}");
+        assert!((seen.sure[k] - sure[k]).abs() < 1e-3, "{k}");
+    }
+    for (i, m) in mask.iter().enumerate() {
+        let at = (i / 16 * 8) * 128 + i % 16 * 8;
+        assert!((seen.mask[at] - m).abs() < 1e-3, "{i}");
+    }
+}
+
+#[test]
 fn a_plain_ground_is_removed() {
     let (w, h, rgba, sidecar) = picture();
-    let (clear, _) = Avatar::import(w, h, rgba.clone(), Some(&sidecar)).unwrap();
+    let (clear, _) = Avatar::import(w, h, rgba.clone(), Some(&sidecar), None).unwrap();
     let on_white: Vec<u8> = rgba
         .chunks_exact(4)
         .flat_map(|p| {
@@ -189,8 +242,8 @@ fn a_plain_ground_is_removed() {
             [over(p[0], 90), over(p[1], 200), over(p[2], 120), 255]
         })
         .collect();
-    let (cut, report) = Avatar::import(w, h, on_white, Some(&sidecar)).unwrap();
-    assert!(!report.alpha_given);
+    let (cut, report) = Avatar::import(w, h, on_white, Some(&sidecar), None).unwrap();
+    assert_eq!(report.ground, Ground::Plain);
     let area = |a: &Avatar| a.reference.rgba.chunks_exact(4).filter(|p| p[3] > 127).count() as f32;
     let ratio = area(&cut) / area(&clear);
     assert!((0.97..1.03).contains(&ratio), "{ratio}");
@@ -203,10 +256,10 @@ fn pictures_without_a_figure_say_why() {
     assert!(import_error(64, 64, vec![255; 64 * 64 * 4], None).contains("no figure"));
     assert!(import_error(64, 64, vec![0; 7], None).contains("bytes"));
     let noise: Vec<u8> = (0..128 * 128u32).flat_map(|i| { let v = i.wrapping_mul(2_654_435_761); [(v >> 8) as u8, (v >> 16) as u8, (v >> 24) as u8, 255] }).collect();
-    assert!(import_error(128, 128, noise, None).contains("not plain"));
+    assert!(import_error(128, 128, noise, None).contains("no plain ground"));
     let disc: Vec<u8> = (0..200 * 200i32).flat_map(|i| { let (x, y) = (i % 200 - 100, i / 200 - 100); [200, 60, 60, if x * x + y * y < 6400 { 255 } else { 0 }] }).collect();
-    assert!(import_error(200, 200, disc, None).contains("joints cannot be read"));
-    assert!(import_encoded(b"not a picture", None).unwrap_err().to_string().contains("PNG"));
+    assert!(import_error(200, 200, disc, None).contains("joints cannot be found"));
+    assert!(import_encoded(b"not a picture", None, None).unwrap_err().to_string().contains("PNG"));
     // The header alone refuses a giant; its pixels are never decoded.
     let mut png = Vec::new();
     png.extend(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
@@ -214,7 +267,7 @@ fn pictures_without_a_figure_say_why() {
     png.extend(20_000u32.to_be_bytes());
     png.extend([8, 6, 0, 0, 0, 0, 0, 0, 0]);
     png.extend(b"\0\0\0\0IDAT\0\0\0\0");
-    let e = import_encoded(&png, None).unwrap_err().to_string();
+    let e = import_encoded(&png, None, None).unwrap_err().to_string();
     assert!(e.contains("8192") || e.contains("cannot be read"), "{e}");
 }
 
@@ -235,7 +288,7 @@ fn keypoints_out_of_bounds_or_unknown_are_refused() {
     assert!(import_error(w, h, rgba.clone(), Some(&wrong)).contains("900"));
     let mut few = sidecar.clone();
     few.keypoints.retain(|n, _| !n.contains("eye") && !n.contains("toe") && !n.contains("hand") && n != "neck" && n != "pelvis");
-    let (_, report) = Avatar::import(w, h, rgba, Some(&few)).unwrap();
+    let (_, report) = Avatar::import(w, h, rgba, Some(&few), None).unwrap();
     assert_eq!(report.inferred.len(), 10);
 }
 

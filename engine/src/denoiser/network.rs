@@ -5,10 +5,11 @@
 //! Channels C0, C1, C2 belong to grids of G, G / 2 and G / 4.
 
 use odori_kernels::PlanError;
-use odori_kernels::plan::{Act, Buf, BufKind, ConvShape, HeadShape, LinearShape, Op, Param, Plan, PlanBuilder, Scalar, Step};
+use odori_kernels::plan::{Act, Buf, BufKind, ConvShape, HeadShape, LinearShape, Op, Param, Plan, Step};
 use serde::Deserialize;
 
 use crate::avatar::FACING;
+use crate::unet::Unet;
 
 /// Keypoints of the skeleton.
 pub const KEYPOINTS: usize = 24;
@@ -135,61 +136,31 @@ pub struct StepPlan {
 }
 
 struct Recorder<'a> {
-    b: PlanBuilder,
+    net: Unet,
     cfg: &'a DenoiserConfig,
-    /// The condition vector (D), if this network has one.
-    cond: Option<Buf>,
 }
 
-impl Recorder<'_> {
-    fn norm(&mut self, name: &str, x: Buf, grid: usize, c: usize, scale_shift: Option<Buf>, act: Act) -> Buf {
-        let gain = self.b.weight(format!("{name}.gain"), &[c]);
-        let bias = self.b.weight(format!("{name}.bias"), &[c]);
-        let y = self.b.tmp(grid * grid * c);
-        self.b.op(Op::GroupNorm { x, gain, bias, scale_shift, y, hw: grid * grid, c, groups: self.cfg.groups, act });
-        y
-    }
+impl std::ops::Deref for Recorder<'_> {
+    type Target = Unet;
 
-    fn conv(&mut self, name: &str, x: Buf, grid: usize, (c_in, c_out): (usize, usize), (k, stride): (usize, usize), residual: Option<Buf>) -> Buf {
-        self.b.conv(name, x, ConvShape { h: grid, w: grid, c_in, c_out, k, stride }, Act::None, residual)
+    fn deref(&self) -> &Unet {
+        &self.net
     }
+}
 
-    /// x + conv2(silu(adain(conv1(silu(norm(x)))))), (grid, grid, c)
-    fn block(&mut self, name: &str, x: Buf, grid: usize, c: usize) -> Buf {
-        let h = self.norm(&format!("{name}.norm1"), x, grid, c, None, Act::Silu);
-        let h = self.conv(&format!("{name}.conv1"), h, grid, (c, c), (3, 1), None);
-        let shape = LinearShape { m: 1, k: self.cfg.cond, n: 2 * c };
-        let ada = self.cond.map(|cond| self.b.linear(&format!("{name}.norm2.ada"), cond, shape, true, Act::None, None));
-        let h = self.norm(&format!("{name}.norm2"), h, grid, c, ada, Act::Silu);
-        self.conv(&format!("{name}.conv2"), h, grid, (c, c), (3, 1), Some(x))
+impl std::ops::DerefMut for Recorder<'_> {
+    fn deref_mut(&mut self) -> &mut Unet {
+        &mut self.net
+    }
+}
+
+impl<'a> Recorder<'a> {
+    fn new(cfg: &'a DenoiserConfig) -> Self {
+        Recorder { net: Unet::new(cfg.groups, cfg.patch), cfg }
     }
 
     fn square(&mut self, name: &str, x: Buf, m: usize, c: usize, residual: Option<Buf>) -> Buf {
         self.b.linear(name, x, LinearShape { m, k: c, n: c }, true, Act::None, residual)
-    }
-
-    fn space_to_depth(&mut self, x: Buf, size: usize, c: usize) -> Buf {
-        let y = self.b.tmp(size * size * c);
-        self.b.op(Op::SpaceToDepth { x, y, h: size, w: size, c, r: self.cfg.patch });
-        y
-    }
-
-    fn concat(&mut self, xs: Vec<(Buf, usize)>, hw: usize) -> (Buf, usize) {
-        let c = xs.iter().map(|x| x.1).sum();
-        let y = self.b.tmp(hw * c);
-        self.b.op(Op::Concat { xs, y, hw });
-        (y, c)
-    }
-
-    /// up(conv1x1(x)) + skip, (2 grid, 2 grid, c_out)
-    fn up(&mut self, name: &str, x: Buf, grid: usize, (c_in, c_out): (usize, usize), skip: Buf) -> Buf {
-        let h = self.conv(name, x, grid, (c_in, c_out), (1, 1), None);
-        let len = 4 * grid * grid * c_out;
-        let u = self.b.tmp(len);
-        self.b.op(Op::Upsample2x { x: h, y: u, h: grid, w: grid, c: c_out });
-        let y = self.b.tmp(len);
-        self.b.op(Op::Axpby { a: Scalar::Const(1.0), x: u, b: Scalar::Const(1.0), z: skip, y, len, act: Act::None });
-        y
     }
 
     /// The condition vector (D) from the token window, the time and the facing.
@@ -243,7 +214,7 @@ impl Recorder<'_> {
 pub fn reference_plan(cfg: &DenoiserConfig, size: usize) -> Result<ReferencePlan, PlanError> {
     let [c0, c1, c2] = cfg.channels;
     let (g, pp) = (size / cfg.patch, cfg.patch * cfg.patch);
-    let mut r = Recorder { b: PlanBuilder::new(), cfg, cond: None };
+    let mut r = Recorder::new(cfg);
     let image = r.b.buf("image", size * size * 4, BufKind::External);
     let h = r.space_to_depth(image, size, 4);
     let h = r.conv("reference.stem", h, g, (4 * pp, c0), (1, 1), None);
@@ -263,7 +234,7 @@ pub fn reference_plan(cfg: &DenoiserConfig, size: usize) -> Result<ReferencePlan
     };
     let keys = project("reference.k", "keys");
     let values = project("reference.v", "values");
-    Ok(ReferencePlan { plan: r.b.finish()?, image, keys, values })
+    Ok(ReferencePlan { plan: r.net.b.finish()?, image, keys, values })
 }
 
 /// Records one denoise step for pictures of `size` (W) pixels.
@@ -272,7 +243,7 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanErro
     let (g, pp) = (size / cfg.patch, cfg.patch * cfg.patch);
     let p = (g / 4) * (g / 4);
     let pixels = size * size;
-    let mut r = Recorder { b: PlanBuilder::new(), cfg, cond: None };
+    let mut r = Recorder::new(cfg);
     let mut external = |name: &str, len: usize| r.b.buf(name, len, BufKind::External);
     let x = external("x", pixels * 4);
     let warp = external("warp", pixels * 4);
@@ -289,7 +260,7 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanErro
     let flow = external("flow", g * g * 2);
     let frame = r.b.param("frame");
 
-    r.cond = Some(r.condition(ids, time, facing));
+    r.net.cond = Some((r.condition(ids, time, facing), cfg.cond));
     let mut parts = Vec::new();
     for picture in [x, warp, previous] {
         parts.push((r.space_to_depth(picture, size, 4), 4 * pp));
@@ -323,6 +294,6 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanErro
     let shape = ConvShape { h: g, w: g, c_in: c0, c_out: 2, k: 3, stride: 1 };
     r.b.op(Op::Conv2d { x: h, w, b, residual: None, y: flow, shape, act: Act::None });
 
-    let plan = r.b.finish()?;
+    let plan = r.net.b.finish()?;
     Ok(StepPlan { plan, x, warp, previous, validity, keypoint_maps, ids, time, reference_keys, reference_values, delta, flow, facing, mask })
 }

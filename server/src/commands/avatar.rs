@@ -1,11 +1,11 @@
 //! `odori avatar import`.
 
 use anyhow::Context;
-use odori_engine::avatar::{Sidecar, import_encoded};
+use odori_engine::avatar::{Ground, Sidecar};
 use serde_json::json;
 
 use crate::cli::ImportArgs;
-use crate::built_in::MAX_AVATAR_BYTES;
+use crate::built_in::{MAX_AVATAR_BYTES, import_picture};
 
 /// # Errors
 /// What is wrong with the picture and what to do.
@@ -21,7 +21,7 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let (avatar, report) = import_encoded(&bytes, sidecar.as_ref()).with_context(|| shown)?;
+    let (avatar, report) = import_picture(&bytes, sidecar.as_ref()).with_context(|| shown)?;
     super::write_whole(&args.output, &avatar.to_bytes()?)?;
     if let Some(path) = &args.preview {
         super::write_whole(path, &avatar.preview_png()?)?;
@@ -34,8 +34,11 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         for note in &report.notes {
             eprintln!("note: {note}");
         }
-        if report.keypoints_from == "silhouette" {
-            eprintln!("The keypoints are a guess from the outline: look at them with --preview, and give better ones with --keypoints.");
+        if report.ground == Ground::Busy {
+            eprintln!("The figure was cut out of its ground by a network: a picture with its own transparency gives cleaner edges.");
+        }
+        if report.keypoints_from == "network" {
+            eprintln!("The keypoints were found by a network: look at them with --preview, and give better ones with --keypoints.");
         }
     }
     Ok(())

@@ -103,7 +103,7 @@ impl Look {
             name: Some(character.name.clone()),
         };
         let straight = unpremultiplied(&drawn.rgba);
-        let (avatar, _) = Avatar::import(REFERENCE_PX as u32, REFERENCE_PX as u32, straight, Some(&sidecar))
+        let (avatar, _) = Avatar::import(REFERENCE_PX as u32, REFERENCE_PX as u32, straight, Some(&sidecar), None)
             .with_context(|| format!("{}: the engine cannot import it", character.name))?;
         let (reference, scale, origin) = avatar.fitted(studio.size);
         let reference_keypoints = avatar.keypoints.map(|k| k * scale + origin);

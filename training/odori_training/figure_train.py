@@ -1,0 +1,360 @@
+"""Trains the figure finder on what `odori-datagen` rendered for the denoiser, resumably, and exports it.
+
+    python -m odori_training.figure_train --data FRAMES --out OUT --minutes 30 [--drawings DIR]
+    python -m odori_training.figure_train --data FRAMES --out OUT --minutes 0 --export ../models --version V
+
+Every look gives its reference (front, A-pose) and frames of its dances that face the viewer, with the true place of every joint.
+What they lack is added: outlines, paper and crayon, other colours, other proportions (the picture is bent, heads are blown up),
+grounds of any kind. Half of the pictures come with their alpha, half without.
+"""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from . import skeleton as sk
+from .figure_model import GRID, KEYPOINTS, PATCH, SIZE, FigureConfig, FigureFinder, positions
+
+BATCH = 24
+LEARNING_RATE = 1.5e-3
+SEED = 11
+NAMES = [k["name"] for k in json.loads((sk.ROOT / "models/skeleton.json").read_text())["keypoints"]]
+SWAP = [NAMES.index(n.replace("left", "?").replace("right", "left").replace("?", "right")) for n in NAMES]
+HEAD_TOP, NOSE = NAMES.index("head_top"), NAMES.index("nose")
+# What a body point is for the bar: joints of limbs and trunk, not eyes and ears.
+BODY = [i for i, n in enumerate(NAMES) if not any(part in n for part in ("eye", "ear"))]
+
+
+def load(folder: Path, pattern: str):
+    """Pictures (M, S, S, 4) u8 premultiplied, keypoints (M, 24, 2) in pixels of 128, weight of each keypoint (M, 24), of the
+    reference or not (M)."""
+    pictures, points, weights, reference = [], [], [], []
+    for path in sorted(folder.glob(pattern)):
+        with safe_open(path, "pt") as f:
+            if f.get_slice("reference").get_shape()[1] != SIZE:
+                continue
+            look = f.get_tensor("look").numpy()
+            first = [k for k in range(len(look)) if k == 0 or look[k] != look[k - 1]]
+            pictures.append(f.get_tensor("reference")[first])
+            points.append(f.get_tensor("reference_keypoints")[first])
+            weights.append(torch.ones(len(first), KEYPOINTS))
+            reference.append(torch.ones(len(first), dtype=torch.bool))
+            # Hips that look at the viewer, the first and the last frame of every sample.
+            front = f.get_tensor("facing")[:, ::3, 5] > 0.45
+            k, n = front.nonzero(as_tuple=True)
+            pictures.append(f.get_tensor("truth")[:, ::3][k, n])
+            points.append(f.get_tensor("true_keypoints")[:, ::3][k, n])
+            weights.append(0.3 + 0.7 * f.get_tensor("keypoints")[:, ::3][k, n][..., 2])
+            reference.append(torch.zeros(len(k), dtype=torch.bool))
+    if not pictures:
+        raise SystemExit(f"{folder} holds no {pattern} of {SIZE} pixels; make them with odori-datagen")
+    return torch.cat(pictures), torch.cat(points), torch.cat(weights), torch.cat(reference)
+
+
+def rand(n, low, high, g):
+    return low + (high - low) * torch.rand(n, generator=g)
+
+
+class Bend:
+    """Where each output pixel comes from: scale, turn, shift, a swell about the head and two slow waves; positions in -1..1."""
+
+    def __init__(self, points, g, strength=1.0):
+        n = points.shape[0]
+        low, high = points.amin(1), points.amax(1)
+        middle, half = (low + high) / 2, ((high - low) / 2).amax(-1) * 1.15
+        size = rand(n, 0.5, 0.98, g)
+        self.scale = (half / size)[:, None]  # source units to one output unit
+        stretch = torch.stack([rand(n, 0.8, 1.25, g), torch.ones(n)], -1) if strength else torch.ones(n, 2)
+        self.scale = self.scale * stretch
+        turn = rand(n, -0.18, 0.18, g) * strength
+        c, s = turn.cos(), turn.sin()
+        self.turn = torch.stack([torch.stack([c, -s], -1), torch.stack([s, c], -1)], 1)
+        room = (1 - size).clamp(min=0)[:, None]
+        self.shift = (torch.rand(n, 2, generator=g) * 2 - 1) * room * 0.9
+        self.middle = middle
+        head = 0.5 * (points[:, HEAD_TOP] + points[:, NOSE])
+        self.head = self.forward_plain(head)
+        self.swell = rand(n, -0.1, 0.5, g).clamp(min=0)[:, None] * strength
+        self.radius = ((points[:, HEAD_TOP] - points[:, NOSE]).norm(dim=-1) * 1.6 / self.scale.mean(-1)).clamp(0.06, 0.4)[:, None]
+        self.waves = [(rand(n, 0, 0.035, g)[:, None] * strength, (torch.rand(n, 2, 2, generator=g) * 2 - 1) * 5, torch.rand(n, 2, generator=g) * math.tau) for _ in range(2)]
+
+    def forward_plain(self, points):
+        at = torch.einsum("nji,nj->ni", self.turn, (points - self.middle) / self.scale)
+        return at + self.shift
+
+    def extra(self, out):
+        """out (N, M, 2): what is added to it before scale and turn."""
+        away = out - self.head[:, None]
+        d = -self.swell[:, None] * away * torch.exp(-(away**2).sum(-1, keepdim=True) / (2 * self.radius[:, None] ** 2))
+        for size, rate, phase in self.waves:
+            d = d + size[:, None] * torch.sin(torch.einsum("nmi,nij->nmj", out, rate) + phase[:, None])
+        return d
+
+    def source(self, out):
+        bent = out + self.extra(out) - self.shift[:, None]
+        return self.middle[:, None] + torch.einsum("nij,nmj->nmi", self.turn, bent) * self.scale[:, None]
+
+    def target(self, points):
+        """Where points of the source come to lie: `source` undone, by iteration."""
+        plain = torch.einsum("nji,nmj->nmi", self.turn, (points - self.middle[:, None]) / self.scale[:, None]) + self.shift[:, None]
+        out = plain
+        for _ in range(20):
+            out = 0.5 * out + 0.5 * (plain - self.extra(out))
+        return out
+
+
+def grounds(n, g, pictures):
+    """Busy grounds (N, 3, S, S): gradients, blots, bars, boxes, and pieces of other pictures."""
+    out = torch.zeros(n, 3, SIZE, SIZE)
+    for i in range(n):
+        base = torch.rand(3, 1, 1, generator=g) + 0.4 * (torch.rand(3, 1, 1, generator=g) - 0.5) * torch.linspace(-1, 1, SIZE)[None, :, None]
+        kind = int(torch.randint(0, 5, (1,), generator=g))
+        if kind >= 1:
+            for cells in (3, 9, 40)[: kind if kind < 4 else 2]:
+                blot = torch.rand(1, 3, cells, cells, generator=g) - 0.5
+                base = base + float(torch.rand(1, generator=g)) * F.interpolate(blot, size=(SIZE, SIZE), mode="bilinear" if cells > 3 else "bicubic")[0]
+        if kind in (2, 4):
+            for _ in range(int(torch.randint(1, 7, (1,), generator=g))):
+                x, y, w, h = (torch.rand(4, generator=g) * torch.tensor([SIZE, SIZE, 60, 60])).int().tolist()
+                base[:, y : y + h + 2, x : x + w + 2] = torch.rand(3, 1, 1, generator=g)
+        if kind == 3:
+            other = pictures[int(torch.randint(0, len(pictures), (1,), generator=g))].permute(2, 0, 1).float() / 255
+            cut = F.interpolate(other[None, :, 20:84, 32:96], size=(SIZE, SIZE), mode="bilinear")[0].roll(int(torch.randint(-50, 50, (1,), generator=g)), 2)
+            base = base * (1 - cut[3:]) + cut[:3]
+        out[i] = base
+    return out.clamp(0, 1)
+
+
+def drawn(rgb, alpha, g):
+    """Other hands: colours turned, flattened, greyed, outlined, on paper. rgb premultiplied (N, 3, S, S)."""
+    n = rgb.shape[0]
+
+    def some(share):
+        return (torch.rand(n, generator=g) < share).float()[:, None, None, None]
+
+    mix = torch.eye(3)[None] + 0.35 * torch.randn(n, 3, 3, generator=g) * some(0.6)[:, 0]
+    own = rgb / alpha.clamp(min=1 / 64)
+    own = torch.einsum("nij,njhw->nihw", mix, own).clamp(0, 1) ** rand(n, 0.5, 1.8, g)[:, None, None, None]
+    grey = own.mean(1, keepdim=True).expand_as(own)
+    own = torch.lerp(own, grey, some(0.15) * 0.95)
+    levels = rand(n, 2, 6, g)[:, None, None, None]
+    own = torch.lerp(own, (own * levels).round() / levels, some(0.25))
+    # A line drawing: white inside, lines where colours change.
+    edge = (F.max_pool2d(grey, 3, 1, 1) + F.max_pool2d(-grey, 3, 1, 1)).clamp(0, 1)
+    lines = (1 - 3 * edge).clamp(0, 1)
+    own = torch.lerp(own, lines * rand(n, 0.7, 1.0, g)[:, None, None, None], some(0.12))
+    own = torch.lerp(own, own * lines, some(0.3))
+    # An outline round the figure.
+    rim = (F.max_pool2d(alpha, 3, 1, 1) - alpha).clamp(0, 1) * some(0.35)
+    rim_in = (alpha + F.max_pool2d(-alpha, 3, 1, 1)).clamp(0, 1) * some(0.35)
+    own = own * (1 - rim_in)
+    alpha = (alpha + rim).clamp(0, 1)
+    own = own * (1 - rim)
+    crayon = F.interpolate(torch.rand(n, 1, SIZE // 2, SIZE // 2, generator=g), size=(SIZE, SIZE), mode="bilinear")
+    own = (own + (crayon - 0.5) * 0.4 * some(0.25)).clamp(0, 1)
+    return own * alpha, alpha
+
+
+def batch(data, g, n=BATCH, plain=False):
+    """A batch: picture (N, 4, S, S), keypoints in pixels (N, 24, 2), weights (N, 24), silhouette (N, 1, S, S)."""
+    pictures, points, weights, reference = data
+    share = torch.where(reference, 0.5 / reference.sum(), 0.5 / (~reference).sum().clamp(min=1))
+    at = torch.multinomial(share, n, generator=g)
+    x = pictures[at].permute(0, 3, 1, 2).float() / 255
+    p, w = points[at] / (SIZE / 2) - 1, weights[at]
+    bend = Bend(p, g, 0.0 if plain else 1.0)
+    row = (torch.arange(SIZE) + 0.5) / (SIZE / 2) - 1
+    out = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1).reshape(1, -1, 2).expand(n, -1, -1)
+    x = F.grid_sample(x, bend.source(out).reshape(n, SIZE, SIZE, 2), align_corners=False)
+    p = bend.target(p)
+    flip = torch.rand(n, generator=g) < 0.5
+    x[flip] = x[flip].flip(-1)
+    p[flip] = p[flip][:, SWAP] * torch.tensor([-1.0, 1.0])
+    w[flip] = w[flip][:, SWAP]
+    p = (p + 1) * (SIZE / 2)
+    w = w * ((p > 1) & (p < SIZE - 1)).all(-1)
+    rgb, alpha = x[:, :3], x[:, 3:]
+    if not plain:
+        rgb, alpha = drawn(rgb, alpha, g)
+    known = (torch.rand(n, generator=g) < 0.5)[:, None, None, None]
+    ground = torch.where(known, torch.full((n, 3, SIZE, SIZE), 0.5), grounds(n, g, pictures))
+    seen = torch.where(known, alpha, torch.full_like(alpha, 0.5))
+    return torch.cat([rgb + ground * (1 - alpha), seen], 1), p, w, alpha
+
+
+def loss(model, picture, p, w, alpha):
+    with torch.autocast("cpu", torch.bfloat16):
+        heat, mask = model(picture)
+    cell = p / PATCH - 0.5
+    grid = torch.arange(GRID).float()
+    target = torch.exp(-((grid - cell[..., :1]) ** 2)[:, :, None, :] / 2 - ((grid - cell[..., 1:]) ** 2)[:, :, :, None] / 2).flatten(2)
+    target = target / target.sum(-1, keepdim=True).clamp(min=1e-6)
+    log = torch.log_softmax(heat.flatten(2), -1)
+    cross = -(target * log).sum(-1)
+    mean = torch.stack([(log.exp() * grid.repeat(GRID)).sum(-1), (log.exp() * grid.repeat_interleave(GRID)).sum(-1)], -1)
+    away = (mean - cell).abs().sum(-1)
+    figure = F.binary_cross_entropy_with_logits(mask, alpha) + 1 - (2 * (mask.sigmoid() * alpha).sum((1, 2, 3)) / (mask.sigmoid().sum((1, 2, 3)) + alpha.sum((1, 2, 3)) + 1)).mean()
+    return ((cross + 0.15 * away) * w).sum() / w.sum().clamp(min=1) + figure
+
+
+@torch.no_grad()
+def judge(model, data, batches=12):
+    """On held-out characters: share of body points within 5 % of the figure's height and the mean error, for references and for
+    dance frames; intersection over union of the silhouette where alpha is not known."""
+    model.eval()
+    g = torch.Generator().manual_seed(5)
+    near, error, union = {True: [], False: []}, {True: [], False: []}, []
+    for wanted in (True, False):
+        some = [t[data[3] == wanted] for t in data]
+        for _ in range(batches):
+            picture, p, w, alpha = batch(some, g, 16, plain=True)
+            heat, mask = model(picture)
+            height = p[..., 1].amax(1) - p[..., 1].amin(1)
+            off = ((positions(heat)[0] - p).norm(dim=-1) / height[:, None])[:, BODY][w[:, BODY] > 0.5]
+            near[wanted].append((off < 0.05).float())
+            error[wanted].append(off)
+            unknown = picture[:, 3:].std((1, 2, 3)) < 1e-6
+            a, b = mask[unknown] > 0, alpha[unknown] > 0.5
+            union.append((a & b).sum((1, 2, 3)) / (a | b).sum((1, 2, 3)).clamp(min=1))
+    model.train()
+    told = {}
+    for wanted, name in ((True, "reference"), (False, "dance")):
+        told[f"{name}_within_5"] = round(torch.cat(near[wanted]).mean().item(), 4)
+        told[f"{name}_error"] = round(torch.cat(error[wanted]).mean().item(), 4)
+    return told | {"iou": round(torch.cat(union).mean().item(), 4)}
+
+
+DRAWING = {"left_shoulder": "left_shoulder", "left_elbow": "left_elbow", "left_hand": "left_hand", "left_hip": "left_hip", "left_knee": "left_knee", "left_foot": "left_ankle"}
+DRAWING |= {a.replace("left", "right"): b.replace("left", "right") for a, b in DRAWING.items()} | {"hip": "pelvis", "torso": "neck"}
+
+
+@torch.no_grad()
+def judge_drawings(model, folder: Path):
+    """Share of the given joints within 5 % of the figure's height, a drawing each."""
+    import yaml
+    from PIL import Image
+
+    model.eval()
+    told = {}
+    for path in sorted(folder.glob("*/char_cfg.yaml")):
+        given = {j["name"]: j["loc"] for j in yaml.safe_load(path.read_text())["skeleton"]}
+        image, mask = Image.open(path.parent / "texture.png").convert("RGB"), Image.open(path.parent / "mask.png").convert("L")
+        alpha = np.asarray(mask.resize(image.size), np.float32)[..., None] / 255
+        rows, columns = (np.nonzero(alpha.max(axis)[:, 0] > 0.5)[0] for axis in (1, 0))
+        corner, size = np.array([columns[0], rows[0]]), np.array([columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1])
+        # Framed and looked at twice as `find_keypoints` in engine/src/avatar/import.rs does.
+        side = int(size.max() / 0.88)
+        before = (side - size) // 2
+        x = np.zeros((side, side, 4), np.float32)
+        x[before[1] : before[1] + size[1], before[0] : before[0] + size[0]] = np.concatenate([np.asarray(image) / 255 * alpha, alpha], -1)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        x = F.interpolate(torch.from_numpy(x).permute(2, 0, 1)[None], size=(SIZE, SIZE), mode="area")
+        x[:, :3] += 0.5 * (1 - x[:, 3:])
+        turned = positions(model(x.flip(-1))[0])[0][0][SWAP]
+        at = 0.5 * (positions(model(x)[0])[0][0] + torch.stack([SIZE - turned[:, 0], turned[:, 1]], -1)).numpy() * side / SIZE
+        at = at - before + corner
+        # Their left is the picture's left or right as its maker liked: the nearer reading counts.
+        off = [min(np.linalg.norm(at[NAMES.index(DRAWING[j])] - np.array(given[k])) for k in {j, j.replace("left", "?").replace("right", "left").replace("?", "right")}) for j in DRAWING if j in given]
+        told[path.parent.name] = {"within_5": round(float((np.array(off) / size[1] < 0.05).mean()), 3), "worst": round(float(np.max(off) / size[1]), 3)}
+    model.train()
+    return told
+
+
+def golden(model):
+    """Inputs that both sides compute, and what they give, thinned."""
+    y, x = torch.meshgrid(torch.arange(SIZE).float(), torch.arange(SIZE).float(), indexing="ij")
+    alpha = (((x - 64) / 30) ** 2 + ((y - 64) / 52) ** 2 < 1).float()
+    rgb = torch.stack([x / SIZE, y / SIZE, (x + y) / (2 * SIZE)])
+    picture = torch.cat([rgb * alpha + 0.5 * (1 - alpha), alpha[None]])[None]
+    with torch.no_grad():
+        heat, mask = model.eval()(picture)
+    at, sure = positions(heat)
+    return {"heat": heat[0, :, ::4, ::4].contiguous(), "mask": mask[0, 0, ::8, ::8].sigmoid().contiguous(), "points": at[0], "sure": sure[0]}
+
+
+def export(state, models: Path, version: str):
+    model = FigureFinder(FigureConfig(**{**state["config"], "channels": tuple(state["config"]["channels"])}))
+    tensors = {k: v.half() for k, v in state["average"].items()}
+    save_file(tensors, models / "figure.safetensors", {"config": json.dumps(state["config"]), "version": version})
+    model.load_state_dict({k: v.float() for k, v in tensors.items()})
+    save_file(golden(model), models / "golden/figure.safetensors", {"version": version})
+    print(f"figure {version}: {sum(t.numel() for t in tensors.values()) / 1e6:.2f} M parameters, {(models / 'figure.safetensors').stat().st_size / 1e6:.1f} MB")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--data", type=Path, required=True)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--minutes", type=float, default=30.0)
+    p.add_argument("--drawings", type=Path)
+    p.add_argument("--export", type=Path)
+    p.add_argument("--version", default="1.0")
+    a = p.parse_args()
+    torch.manual_seed(SEED)
+    a.out.mkdir(parents=True, exist_ok=True)
+    path = a.out / "figure.pt"
+    model = FigureFinder()
+    average = {k: v.clone() for k, v in model.state_dict().items()}
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    step, spent = 0, 0.0
+    if path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        average, step, spent = state["average"], state["step"], state["minutes"]
+    if a.export:
+        export(torch.load(path, weights_only=True), a.export, a.version)
+        if a.minutes <= 0:
+            return
+    train, held = load(a.data, "frames-*.safetensors"), load(a.data, "held-*.safetensors")
+    print(f"{len(train[0])} pictures, {int(train[3].sum())} of them references; {len(held[0])} held out", flush=True)
+    g = torch.Generator().manual_seed(SEED + step)
+    began, shown, losses = time.monotonic(), -1, []
+    until = spent + a.minutes
+
+    def minutes():
+        return spent + (time.monotonic() - began) / 60
+
+    def save():
+        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step, "minutes": minutes(), "config": model.cfg.as_dict()}, path.with_suffix(".part"))
+        path.with_suffix(".part").rename(path)
+
+    while minutes() < until:
+        # Falls to nothing at the end of the time that was given, so a resumed run warms up again.
+        rate = min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * min(1.0, minutes() / until)))
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * max(rate, 0.02)
+        value = loss(model, *batch(train, g))
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+        optimizer.step()
+        step += 1
+        keep = min(0.998, step / (step + 20))
+        for k, v in model.state_dict().items():
+            average[k].lerp_(v, 1 - keep)
+        losses.append(value.item())
+        if int(minutes()) // 3 != shown:
+            shown = int(minutes()) // 3
+            save()
+            judged = FigureFinder(model.cfg)
+            judged.load_state_dict(average)
+            told = judge(judged, held) | (judge_drawings(judged, a.drawings) if a.drawings else {})
+            print(json.dumps({"step": step, "minutes": round(minutes(), 1), "loss": round(float(np.mean(losses[-100:])), 4)} | told), flush=True)
+    save()
+    judged = FigureFinder(model.cfg)
+    judged.load_state_dict(average)
+    print(json.dumps({"step": step, "minutes": round(minutes(), 1)} | judge(judged, held, 40) | (judge_drawings(judged, a.drawings) if a.drawings else {})), flush=True)
+    if a.export:
+        export(torch.load(path, weights_only=True), a.export, a.version)
+
+
+if __name__ == "__main__":
+    main()
