@@ -157,6 +157,13 @@ pub struct RunSetup {
     pub span: tracing::Span,
 }
 
+/// A dancer who can begin, and what they were made for.
+struct Ready {
+    dancer: Box<dyn Dancer>,
+    wardrobe: Box<dyn Wardrobe>,
+    wishes: Wishes,
+}
+
 impl Run {
     /// Starts the threads. The sound begins when the dancer is ready; [`Run::progress`] tells.
     pub fn start(setup: RunSetup) -> Arc<Self> {
@@ -202,7 +209,7 @@ impl Run {
 
     fn perform(self: Arc<Self>, engine: &Arc<Engine>, source: Source) -> Result<Next, String> {
         let feed = Feed::open(&source).map_err(|e| e.to_string())?;
-        let (dancer, wardrobe, known) = guarded("preparing the dancer", || self.new_dancer(engine))?;
+        let Ready { dancer, wardrobe, wishes: known } = guarded("preparing the dancer", || self.new_dancer(engine))?;
         // The time that this took is not sound.
         let late = (self.clock.samples_at(Instant::now()) as u64).saturating_sub(self.start_sample);
         let late = late.next_multiple_of(2 * BLOCK_MODEL as u64);
@@ -294,7 +301,7 @@ impl Run {
         self.fault.lock().expect("no panic while held").clone()
     }
 
-    fn new_dancer(&self, engine: &Engine) -> Result<(Box<dyn Dancer>, Box<dyn Wardrobe>, Wishes), String> {
+    fn new_dancer(&self, engine: &Engine) -> Result<Ready, String> {
         let wishes = Wishes::clone(&self.wishes.load());
         let Wishes { cast, dance, scene, .. } = &wishes;
         let request = DancerRequest { cast: Cast::clone(cast), settings: *dance, scene: Scene::clone(scene), width: engine.width, height: engine.height };
@@ -303,7 +310,7 @@ impl Run {
         if cast.0.len() > 1 {
             dancer.wear(wardrobe.fit(cast).map_err(|e| e.to_string())?);
         }
-        Ok((dancer, wardrobe, wishes))
+        Ok(Ready { dancer, wardrobe, wishes })
     }
 
     /// The wardrobe's thread: makes what dancers change into, while they dance, and lets go of what they took off.
