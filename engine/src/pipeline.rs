@@ -17,6 +17,7 @@ use odori_kernels::{Backend, Weights};
 
 use crate::beat::{BeatSource, BeatState, LEAST_CONFIDENCE, PredictedBeat};
 use crate::dance::group::{Group, MOST_DANCERS};
+use crate::dance::retime::TOLD_SAMPLES;
 use crate::dance::{self, Dancer, Direction, Hush, Mood, Pace, Staging};
 use crate::denoiser::{TOKEN_SLOTS, TOKEN_STEPS};
 use crate::features::{Features, HOP_FLOATS, HOP_SAMPLES};
@@ -294,7 +295,7 @@ impl Pipeline {
     /// One motion step: two poses of every dancer for the time at which they will be seen.
     fn dance(&mut self) {
         let running = Running::start(Stage::Motion);
-        let mut beat = self.beat_seen(self.heard);
+        let mut beat = self.beat_seen(self.heard + TOLD_SAMPLES);
         if beat.confidence >= LEAST_CONFIDENCE {
             beat.confidence = BELIEF;
         }
@@ -357,14 +358,15 @@ impl Pipeline {
         }
         let there = self.there();
         let alone = there == 1 && self.group.settled();
-        let leader = self.dancers[0].danced(tick).clone();
+        let leader = self.dancers[0].danced(tick, &beat);
         if !alone {
             self.group.step(&leader, self.bars, &beat);
         }
         // On the lowest rung it comes to rest, as in silence.
         let silent = self.hush.resting() || self.rung() == Rung::Idle;
         for (n, dancer) in self.dancers.iter_mut().enumerate().take(there) {
-            let (danced, place) = if alone { (leader.clone(), Vec3::ZERO) } else { (self.group.pose(n, dancer.danced(tick)), self.group.place(n)) };
+            let own = if n == 0 { leader.clone() } else { dancer.danced(tick, &beat) };
+            let (danced, place) = if alone { (own, Vec3::ZERO) } else { (self.group.pose(n, &own), self.group.place(n)) };
             let staging = Staging { direction: self.settings.direction, beat, silent, stopped: self.hush.stopped(), place, keep_place: !alone };
             // Dancers at rest do not all breathe at once.
             let idle_tick = tick + 31 * n as u64;

@@ -1,16 +1,18 @@
 //! What a viewer asks for shows in the dance, feet stand, and a group keeps apart.
 
+mod common;
+
 use odori_engine::metrics::{self, Body};
 use odori_engine::pipeline::{Pipeline, Settings};
 use odori_engine::pose::Pose;
 use odori_kernels::{Backend, cpu};
-use odori_tests::{groove, models};
 
 /// Poses of every dancer, frame by frame; `change` may alter the settings before a frame.
 fn dance(settings: Settings, dancers: usize, seconds: usize, change: impl Fn(usize, &mut Settings)) -> Vec<Vec<Pose>> {
     let backend = Backend::Cpu(cpu::Pool::new(2));
-    let mut pipeline = Pipeline::group(&backend, &models(&backend), settings, dancers).unwrap();
-    groove(seconds)
+    let mut pipeline = Pipeline::group(&backend, &common::models(&backend), settings, dancers).unwrap();
+    // From its groove on.
+    common::song(8..8 + seconds)
         .chunks_exact(800)
         .enumerate()
         .filter_map(|(n, block)| {
@@ -63,10 +65,10 @@ fn a_group_dances_related_moves_and_keeps_apart() {
 #[test]
 fn music_that_stops_and_begins_shows_within_a_tenth_of_a_second() {
     let (stops, begins) = (10 * 24_000, 13 * 24_000);
-    let mut sound = groove(20);
+    let mut sound = common::song(8..28);
     sound[stops..begins].fill(0.0);
     let backend = Backend::Cpu(cpu::Pool::new(2));
-    let mut pipeline = Pipeline::poses_only(&backend, &models(&backend), Settings::default()).unwrap();
+    let mut pipeline = Pipeline::poses_only(&backend, &common::models(&backend), Settings::default()).unwrap();
     let mut bodies = Vec::new();
     for block in sound.chunks_exact(800) {
         pipeline.push_audio(block);

@@ -1,9 +1,15 @@
 //! The same sound gives the same dance, however it is cut; another seed gives another one.
 
+mod common;
+
 use odori_engine::pipeline::{Models, Pipeline, Settings};
 use odori_engine::pose::Pose;
 use odori_kernels::{Backend, cpu};
-use odori_tests::{groove, models};
+
+/// Ten seconds of the built-in song, 24 kHz mono.
+fn sound() -> Vec<f32> {
+    common::song(8..18)
+}
 
 fn dance(backend: &Backend, models: &Models, seed: u32, blocks: impl Iterator<Item = Vec<f32>>) -> Vec<Pose> {
     let mut settings = Settings::default();
@@ -41,8 +47,8 @@ fn ragged(sound: &[f32], mut state: u32) -> Vec<Vec<f32>> {
 #[test]
 fn any_chunking_gives_the_same_dance_and_a_seed_chooses_it() {
     let backend = Backend::Cpu(cpu::Pool::new(2));
-    let models = models(&backend);
-    let sound = groove(10);
+    let models = common::models(&backend);
+    let sound = sound();
     let whole = dance(&backend, &models, 1, std::iter::once(sound.clone()));
     assert_eq!(whole.len(), 300);
     assert!(whole.windows(2).any(|w| w[0] != w[1]), "the dancer moves");
@@ -57,8 +63,8 @@ fn any_chunking_gives_the_same_dance_and_a_seed_chooses_it() {
 #[test]
 fn silence_brings_the_dancer_to_rest() {
     let backend = Backend::Cpu(cpu::Pool::new(2));
-    let models = models(&backend);
-    let mut sound = groove(10)[..24_000 * 6].to_vec();
+    let models = common::models(&backend);
+    let mut sound = sound()[..24_000 * 6].to_vec();
     sound.resize(24_000 * 9, 0.0);
     let poses = dance(&backend, &models, 1, std::iter::once(sound));
     let speed = |from: usize| -> f32 {

@@ -1,6 +1,6 @@
-"""Compares online beat trackers on the same held-out sound: ours and aubio.
+"""Compares online beat trackers on the same held-out sound: ours, aubio and, given its weights, BeatNet.
 
-    python -m odori_training.eval_beat --data DIR --odori ../target/release/odori [--keep FOLDER]
+    python -m odori_training.eval_beat --data DIR --odori ../target/release/odori [--keep FOLDER] [--beatnet WEIGHTS]
 
 Every sixth MIDI tune (through the synthesiser, and through FluidSynth where it is installed), songs of the synthesiser
 at tempi from 60 to 180, songs with a tempo step, songs with a break, and talk over music. A beat counts within 70 ms, after
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import wavfile
 
-from . import beat_data, synth
+from . import beat_data, beatnet, synth
 from .eval_motion import f_score
 
 RATE = 24_000
@@ -95,6 +95,7 @@ def main():
     parser.add_argument("--keep", type=Path, default=Path("out/beat/eval"), help="where the sound is kept for the next time")
     parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--trackers", nargs="*", default=["odori", "aubio"])
+    parser.add_argument("--beatnet", type=Path, nargs="*", default=[], help="BeatNet's weights, one or several model_N_weights.pt")
     parser.add_argument("--each", action="store_true")
     args = parser.parse_args()
     index = args.keep / "index.json"
@@ -108,6 +109,7 @@ def main():
         index.write_text(json.dumps(listed))
     listed = json.loads(index.read_text())
     trackers = {name: ours(args.odori, name) for name in args.trackers}
+    trackers |= {f"BeatNet {path.stem.split('_')[1]}" if "_" in path.stem else "BeatNet": beatnet.tracker(path) for path in args.beatnet}
     groups = list(dict.fromkeys(c["group"] for c in listed))
     print(f"{'':22}" + "".join(f"{name:>28}" for name in trackers))
     print(f"{'F at 70 ms':22}" + "      beat  down   lag  cases" * len(trackers))

@@ -58,7 +58,8 @@ def main():
             wavfile.write(wav, RATE, (np.clip(song.audio, -1, 1) * 32767).astype(np.int16))
             points = dance(args.odori, wav, args.seconds, n + 1 + args.seed, args.render_args.split())
             length = len(points) / 30
-            found = phrases.kinematic_beats(phrases.joint_speed(points)) / 30
+            # Frame n, counted from 0, is stamped with the end of its sound.
+            found = (phrases.kinematic_beats(phrases.joint_speed(points)) + 1) / 30
             beats = np.asarray(song.beats)
             beats = beats[(beats > args.settle) & (beats < length - 0.3)]
             found = found[found > args.settle - 0.1]

@@ -1,15 +1,18 @@
 //! A dancer: the motion model's poses, as the viewer directs them, on feet that stand.
 //!
 //! Music and the beat come in; it knows no sound and draws nothing. [`drive`] keeps the dance as lively as was asked for,
-//! [`direct`] lays stress on parts of the body and turns the dancer, [`feet`] plants the feet, [`mood`] hears
-//! breaks and drops, [`hush`] stops and beginnings, which [`startle`] answers, [`group`] makes several dancers one group.
+//! [`retime`] shows it when it is on the beat, [`calm`] takes from it what bodies do not do, [`direct`] lays stress on parts of
+//! the body and turns the dancer, [`feet`] plants the feet, [`mood`] hears breaks and drops, [`hush`] stops and beginnings, which
+//! [`startle`] answers, [`group`] makes several dancers one group.
 
+mod calm;
 pub mod direct;
 mod drive;
 pub mod feet;
 pub mod group;
 mod hush;
 mod mood;
+pub mod retime;
 mod startle;
 
 pub use direct::Direction;
@@ -22,24 +25,26 @@ use feet::FootLock;
 use startle::Startle;
 use glam::Vec3;
 use odori_kernels::Backend;
+use retime::Retimer;
 use serde::{Deserialize, Serialize};
 
 use crate::beat::BeatState;
-use crate::motion::{FRAMES_PER_STEP, MotionError, MotionModel, StepInput};
+use crate::motion::{BEAT_DIM, MotionError, MotionModel, StepInput};
 use crate::pose::Pose;
 
 /// Shares by which the dancer comes to rest, and back, in a frame: one settles in a second and sets out in less than half of one.
 const REST_STEP: f32 = 1.0 / 30.0;
 const WAKE_STEP: f32 = 1.0 / 12.0;
 
-/// Share of the way to the model's pose that a frame takes. The model's poses tremble a little and come some 15 ms
-/// early; this takes the trembling, and about as long.
-const FOLLOW: f32 = 0.65;
+/// Steps without a beat to follow after which the dance begins anew with the next one: half a second.
+const LOST_STEPS: u32 = 8;
+/// From the seed of one beginning to the next one's.
+const ANEW_SEED: u32 = 104_729;
 
-/// What is left of following, from frame to frame, when music stops; and by how much it comes back when it goes on.
+/// What is left of moving, from frame to frame, when music stops; and by how much it comes back when it goes on.
 const STOPPING: f32 = 0.18;
 const RESUMING: f32 = 0.25;
-/// Following less than this, the body is held as it is.
+/// Moving less than this, the body is held as it is.
 const HELD: f32 = 0.1;
 
 /// How fast the dancer counts: every other beat, every beat, or twice a beat.
@@ -102,15 +107,22 @@ pub struct Staging {
 
 pub struct Dancer {
     motion: MotionModel,
-    /// The two poses of the newest step.
-    poses: [Pose; FRAMES_PER_STEP],
+    retimer: Retimer,
+    /// The tokens of the step before the last, whose poses are shown now.
+    tokens: Vec<f32>,
+    /// Steps since there was a beat to follow.
+    lost: u32,
+    /// How often the dance has begun anew.
+    beginnings: u32,
+    /// Whether what was danced is to be forgotten at the next step.
+    cut: bool,
     drive: Drive,
     director: Director,
     feet: FootLock,
     startle: Startle,
-    /// What is danced, without its trembling.
+    /// What is danced, as a body would.
     calmed: Pose,
-    /// Share of [`FOLLOW`] in force: 1 while music plays, nought when it has stopped.
+    /// Share of its moves that is made: 1 while music plays, nought when it has stopped.
     moving: f32,
     /// 0 dancing to 1 at rest.
     rest: f32,
@@ -125,8 +137,12 @@ impl Dancer {
     pub fn new(motion: MotionModel, idle: &[Pose]) -> Self {
         let rest = motion.rest_pose();
         Dancer {
+            retimer: Retimer::new(&rest),
+            tokens: motion.tokens().to_vec(),
+            lost: 0,
+            beginnings: 0,
+            cut: false,
             motion,
-            poses: [rest.clone(), rest],
             drive: Drive::default(),
             director: Director::default(),
             feet: FootLock::default(),
@@ -139,11 +155,26 @@ impl Dancer {
         }
     }
 
-    /// Two more poses of the dance.
+    /// Two more poses of the dance, for [`retime::LEAD_FRAMES`] after the frames that are shown next.
+    ///
+    /// The model dances on from what it danced. After seconds without a beat, or of standing, it would go on much like that,
+    /// beat or no beat: it then forgets them and begins anew.
     pub fn step(&mut self, input: &StepInput<'_>, silent: bool) {
-        let input = if silent { StepInput { energy: 0.0, ..*input } } else { self.drive.steer(input) };
-        self.poses = self.motion.step(&input);
-        self.drive.watch(&self.poses, silent);
+        let followed = !silent && input.beat != [0.0; BEAT_DIM];
+        let anew = self.cut || followed && (self.lost >= LOST_STEPS || self.drive.stuck(input.energy));
+        self.lost = if followed { 0 } else { self.lost.saturating_add(1) };
+        self.tokens.copy_from_slice(self.motion.tokens());
+        if anew {
+            self.cut = false;
+            self.motion.reset();
+            self.beginnings = self.beginnings.wrapping_add(1);
+        }
+        let mut input = if silent { StepInput { energy: 0.0, ..*input } } else { self.drive.steer(input) };
+        // Not the same moves again.
+        input.sampling.seed = input.sampling.seed.wrapping_add(ANEW_SEED.wrapping_mul(self.beginnings));
+        let poses = self.motion.step(&input);
+        self.retimer.push(&poses, anew);
+        self.drive.watch(&poses, silent);
     }
 
     /// Music begins out of silence.
@@ -151,9 +182,10 @@ impl Dancer {
         self.startle.begin();
     }
 
-    /// The pose that the model has for a frame: frames and steps share the clock, two frames to a step.
-    pub fn danced(&self, tick: u64) -> &Pose {
-        &self.poses[(tick % FRAMES_PER_STEP as u64) as usize]
+    /// What is danced at a frame, as `beat` is when it is seen: frames and steps share the clock, two frames to a step. To be asked
+    /// for once a frame.
+    pub fn danced(&mut self, tick: u64, beat: &BeatState) -> Pose {
+        self.retimer.at(tick, beat)
     }
 
     /// The pose to show at a frame, of what is danced (the dancer's own or another's): where music stops it
@@ -165,7 +197,9 @@ impl Dancer {
         if self.moving < HELD && self.rest == 0.0 {
             return &self.shown;
         }
-        self.calmed = self.calmed.lerp(danced, FOLLOW * self.moving);
+        let next = calm::follow(&self.calmed, danced);
+        self.calmed = if self.moving == 1.0 { next } else { self.calmed.lerp(&next, self.moving) };
+        self.retimer.watch(&self.calmed, &staging.beat);
         let mut pose = if self.rest == 0.0 {
             self.calmed.clone()
         } else {
@@ -188,9 +222,9 @@ impl Dancer {
         &self.shown
     }
 
-    /// The tokens of the last step.
+    /// The tokens of the poses that are shown.
     pub fn tokens(&self) -> &[f32] {
-        self.motion.tokens()
+        &self.tokens
     }
 
     pub fn version(&self) -> &str {
@@ -199,7 +233,7 @@ impl Dancer {
 
     /// Forgets the dance so far; where the body is stays.
     pub fn reset(&mut self) {
-        self.motion.reset();
+        self.cut = true;
         self.drive = Drive::default();
     }
 }

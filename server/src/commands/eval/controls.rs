@@ -71,7 +71,7 @@ fn bodies(machine: &Machine, song: &Song, settings: Settings, change: Option<(f3
 }
 
 fn f_of(bodies: &[Body], song: &Song) -> f32 {
-    beats::judge(bodies, &song.beats).map_or(0.0, |s| s.f)
+    beats::judge(bodies, &super::seen(&song.beats)).map_or(0.0, |s| s.f)
 }
 
 fn energies(machine: &Machine, songs: &[&Song], settings: Settings, bar: &ProgressBar) -> anyhow::Result<Vec<AtEnergy>> {

@@ -66,6 +66,11 @@ fn true_beat(song: &Song, t: f32) -> BeatState {
     }
 }
 
+/// Beats as seconds from the first frame on, which is stamped with the end of its sound.
+fn seen(beats: &[f32]) -> Vec<f32> {
+    beats.iter().map(|b| b - 1.0 / metrics::POSE_HZ).collect()
+}
+
 /// One dance to one song.
 struct Request<'a> {
     song: &'a Song,
@@ -107,7 +112,7 @@ fn takes(machine: &Machine, set: &EvalSet, settings: Settings, seconds: f64, exa
             let mut settings = settings;
             settings.sampling.seed = settings.sampling.seed.wrapping_add(n as u32);
             let poses = dance(machine, &Request { song, seconds, settings, exact, change: None }, bar)?;
-            Ok(Take::new(&song.name, poses, &song.beats))
+            Ok(Take::new(&song.name, poses, &seen(&song.beats)))
         })
         .collect()
 }
