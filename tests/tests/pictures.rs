@@ -1,6 +1,8 @@
 //! The picture: the same sound gives the same frames, dancers come and go and change without a jump, and what lies behind
 //! them never touches them.
 
+mod common;
+
 use odori_engine::avatar::{Avatar, Sidecar, import_encoded};
 use odori_engine::ladder::Rung;
 use odori_engine::picture::camera::Framing;
@@ -31,7 +33,7 @@ fn mochi() -> Avatar {
 impl Studio {
     fn new() -> Self {
         let backend = Backend::Cpu(cpu::Pool::new(2));
-        let models = odori_tests::models(&backend);
+        let models = common::models(&backend);
         Studio { backend, models }
     }
 
@@ -57,7 +59,7 @@ impl Studio {
 }
 
 fn sound(frames: usize) -> Vec<f32> {
-    odori_tests::groove(frames.div_ceil(30))[..800 * frames].to_vec()
+    common::song(8..8 + frames.div_ceil(30))[..800 * frames].to_vec()
 }
 
 /// A frame, kept.
