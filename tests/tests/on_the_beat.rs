@@ -41,5 +41,5 @@ fn the_dance_meets_the_beats_of_a_song_that_it_hears_for_the_first_time() {
         f += score.f / 2.0;
         control += score.control_f / 2.0;
     }
-    assert!(f > 0.7 && control < 0.4, "F {f}, control {control}");
+    assert!(f > 0.85 && control < 0.35, "F {f}, control {control}");
 }

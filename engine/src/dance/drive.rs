@@ -9,7 +9,7 @@ use crate::motion::{FRAMES_PER_STEP, StepInput};
 use crate::pose::Pose;
 
 /// What the model is told, and held to, of the energy that is asked for: the default is then as lively as people dance.
-const OF_ASKED: f32 = 0.9;
+const OF_ASKED: f32 = 0.8;
 /// Joint speed at energy 1 in the training data, m/s.
 const FULL_SPEED: f32 = 1.1;
 /// Steps over which speed is averaged: 1.2 s, two beats or so.
