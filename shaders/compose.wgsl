@@ -1,17 +1,19 @@
-// The frame: the denoised picture enlarged, with the warp's own fine detail where the mask lends it, over a ground.
+// A figure laid over the frame: the denoised picture enlarged, with the warp's own fine detail where the mask lends it.
 // CPU twin: engine/src/render/compose.rs, `compose`.
 
 struct ComposeParams {
     full: vec2<u32>,
     work: vec2<u32>,
-    // Opaque ground colour; its fourth value is 0 for a clear ground.
-    ground: vec4<f32>,
+    // Where the figure's own picture, as large as the frame, lies in the frame.
+    origin: vec2<f32>,
+    scale: f32,
+    // How opaque the figure is, 0 to 1.
+    fade: f32,
     // 1: a denoised picture is there. 0: the warp alone.
     denoised: u32,
-    // 1: the ground is the picture in `backdrop`.
-    pictured: u32,
     pad0: u32,
     pad1: u32,
+    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: ComposeParams;
@@ -19,10 +21,8 @@ struct ComposeParams {
 // work * 11: denoised red, green, blue, alpha (premultiplied), the detail mask, the moved warp that it corrects
 // (premultiplied), and the flow that moved it, in working pixels.
 @group(0) @binding(2) var<storage, read> denoised: array<f32>;
-// full: opaque RGBA8.
-@group(0) @binding(3) var<storage, read> backdrop: array<u32>;
-// full: premultiplied RGBA8.
-@group(0) @binding(4) var<storage, read_write> frame: array<u32>;
+// full: premultiplied RGBA8, what was laid there before.
+@group(0) @binding(3) var<storage, read_write> frame: array<u32>;
 
 fn texel(p: vec2<i32>) -> vec4<f32> {
     if (any(p < vec2<i32>(0)) || any(p >= vec2<i32>(params.full))) {
@@ -38,10 +38,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let warp = textureLoad(colour, id.xy, 0);
     var out = warp;
-    if (params.denoised == 1u) {
-        let scale = vec2<f32>(params.work) / vec2<f32>(params.full);
+    let span = vec2<f32>(params.full) * params.scale;
+    let own = vec2<f32>(id.xy) + 0.5 - params.origin;
+    // The network saw the figure's own picture only: beyond it the warp stands alone.
+    if (params.denoised == 1u && all(own >= vec2<f32>(0.0)) && all(own < span)) {
+        let scale = vec2<f32>(params.work) / span;
         let most = vec2<f32>(params.work - vec2<u32>(1u));
-        let p = clamp((vec2<f32>(id.xy) + 0.5) * scale - 0.5, vec2<f32>(0.0), most);
+        let p = clamp(own * scale - 0.5, vec2<f32>(0.0), most);
         let a = vec2<u32>(floor(p));
         let b = min(a + vec2<u32>(1u), params.work - vec2<u32>(1u));
         let k = p - vec2<f32>(a);
@@ -74,11 +77,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         out = vec4<f32>(min(out.xyz, vec3<f32>(out.w)), out.w);
     }
     let i = id.y * params.full.x + id.x;
-    if (params.pictured == 1u) {
-        let g = unpack4x8unorm(backdrop[i]);
-        out = vec4<f32>(out.xyz + g.xyz * (1.0 - out.w), 1.0);
-    } else if (params.ground.w > 0.0) {
-        out = vec4<f32>(out.xyz + params.ground.xyz * (1.0 - out.w), 1.0);
-    }
-    frame[i] = pack4x8unorm(out);
+    out *= params.fade;
+    frame[i] = pack4x8unorm(out + unpack4x8unorm(frame[i]) * (1.0 - out.w));
 }

@@ -23,14 +23,13 @@ struct Bone {
 }
 
 struct PuppetParams {
-    // Output pixels to clip space.
+    // Pixels of the figure's own picture to clip space: times this, plus `clip`.
     to_clip: vec2<f32>,
+    clip: vec2<f32>,
     // Atlas pixels to texture coordinates.
     to_uv: vec2<f32>,
     level: f32,
     pad0: f32,
-    pad1: f32,
-    pad2: f32,
 }
 
 @group(0) @binding(0) var<storage, read> vertices: array<Vertex>;
@@ -76,7 +75,7 @@ fn vertex(@builtin(vertex_index) index: u32, @builtin(instance_index) layer: u32
     }
     let p = at + turn(angle, stretched(stretch, v.rest - v.pivot));
     var out: Varying;
-    out.position = vec4<f32>(p.x * params.to_clip.x - 1.0, 1.0 - p.y * params.to_clip.y, 0.0, 1.0);
+    out.position = vec4<f32>(p * params.to_clip + params.clip, 0.0, 1.0);
     out.uv = v.uv * params.to_uv;
     out.validity = v.validity * trust;
     out.part = f32(layer + 1u) / 255.0;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use odori_engine::avatar::{Sidecar, drive, import_encoded};
 use odori_engine::pose::{Camera, Pose};
-use odori_engine::render::{Background, Drawer, Matrix, Prefer, Size, open};
+use odori_engine::render::{Background, Drawer, Ground, Light, Matrix, Prefer, Shadow, Size, View, open};
 
 fn best(mut run: impl FnMut()) -> f64 {
     (0..61)
@@ -31,21 +31,29 @@ fn main() {
     for prefer in [Prefer::Cpu, Prefer::Gpu] {
         let mut drawer = open(prefer);
         println!("{}", drawer.description());
-        drawer.set_avatar(&avatar);
+        let mut puppet = drawer.puppet_maker().make(&avatar);
         for (full, work) in [(Size::square(512), Size::square(128)), (Size::square(512), Size::square(256)), (Size::new(720, 1280), Size::square(128))] {
             let frame = drive(&avatar, &Pose::default(), &Camera::full_body(full.width as f32, full.height as f32));
-            let puppet = best(|| drop(drawer.draw_puppet(&frame, full, work).map(<[f32]>::len)));
-            let puppet_at_work = drawer.draw_puppet(&frame, full, work).expect("drawn").to_vec();
+            drawer.begin(full).expect("a size that can be drawn");
+            let drawn = best(|| drop(drawer.draw_puppet(&mut puppet, &frame, &View::WHOLE, Some(work)).map(<[f32]>::len)));
+            let puppet_at_work = drawer.draw_puppet(&mut puppet, &frame, &View::WHOLE, Some(work)).expect("drawn").to_vec();
             let flow = [0.7, 0.3];
             let denoised: Vec<f32> = puppet_at_work.chunks_exact(5).flat_map(|p| [&p[..4], &[1.0], &p[..4], &flow].concat()).collect();
-            let compose = best(|| drop(drawer.compose(Some(&denoised), &Background::Clear).map(<[u8]>::len)));
+            let compose = best(|| {
+                drawer.lay(Some(&denoised), 1.0).expect("laid");
+                drop(drawer.finish(None).map(|(frame, _)| frame.len()));
+            });
+            let (light, floors) = (Light::default(), vec![0.9 * full.height as f32; full.width]);
+            let shadow = Shadow { centre: [0.5 * full.width as f32, 0.9 * full.height as f32], radii: [110.0, 22.0], strength: 0.4, pad: [0.0; 3] };
+            let stage = Ground { background: &Background::Stage, light: &light, shadows: &[shadow; 3], floors: &floors, view: View::WHOLE };
+            let ground = best(|| drop(drawer.finish(Some(&stage)).map(|(_, ground)| ground.len())));
             let mut planes = Vec::new();
             let pack = best(|| drawer.pack(Matrix::Bt709, true, &mut planes).expect("packed"));
             let device = match &mut drawer {
                 Drawer::Gpu(g) => format!(", packed in WGSL {:.2}", best(|| g.pack_on_device(Matrix::Bt709, true, &mut planes).expect("packed"))),
                 Drawer::Cpu(_) => String::new(),
             };
-            println!("  {}x{} from {}: puppet + down {puppet:.2} ms, compose {compose:.2}, pack with matte {pack:.2}{device}", full.width, full.height, work.width);
+            println!("  {}x{} from {}: puppet + down {drawn:.2} ms, compose {compose:.2}, stage behind {ground:.2}, pack with matte {pack:.2}{device}", full.width, full.height, work.width);
         }
     }
 }

@@ -17,6 +17,8 @@ pub enum Rung {
     /// One step at a smaller working size.
     OneStep192,
     OneStep128,
+    /// Of a group the first dancer alone, as on the rung above; the others as below.
+    Lead,
     /// The warped reference alone.
     Puppet,
     /// The dancer comes to rest, and is drawn at every third frame.
@@ -24,7 +26,8 @@ pub enum Rung {
 }
 
 impl Rung {
-    pub const ALL: [Rung; 7] = [Rung::FourSteps, Rung::TwoSteps, Rung::OneStep, Rung::OneStep192, Rung::OneStep128, Rung::Puppet, Rung::Idle];
+    pub const ALL: [Rung; 8] =
+        [Rung::FourSteps, Rung::TwoSteps, Rung::OneStep, Rung::OneStep192, Rung::OneStep128, Rung::Lead, Rung::Puppet, Rung::Idle];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -33,6 +36,7 @@ impl Rung {
             Rung::OneStep => "denoise-1",
             Rung::OneStep192 => "denoise-1-192",
             Rung::OneStep128 => "denoise-1-128",
+            Rung::Lead => "denoise-1-lead",
             Rung::Puppet => "puppet",
             Rung::Idle => "idle-pose",
         }
@@ -42,7 +46,7 @@ impl Rung {
         match self {
             Rung::FourSteps => 4,
             Rung::TwoSteps => 2,
-            Rung::OneStep | Rung::OneStep192 | Rung::OneStep128 => 1,
+            Rung::OneStep | Rung::OneStep192 | Rung::OneStep128 | Rung::Lead => 1,
             Rung::Puppet | Rung::Idle => 0,
         }
     }
@@ -51,15 +55,23 @@ impl Rung {
     pub fn working_size(self, asked: usize) -> usize {
         match self {
             Rung::OneStep192 => 192,
-            Rung::OneStep128 => 128,
+            Rung::OneStep128 | Rung::Lead => 128,
             _ => asked,
         }
     }
 
-    /// The rungs from `best` down that differ where `working_size` was asked for.
-    pub fn from(best: Rung, working_size: usize) -> impl Iterator<Item = Rung> {
-        Self::ALL.into_iter().filter(move |r| {
-            *r >= best && (!matches!(r, Rung::OneStep192 | Rung::OneStep128) || r.working_size(working_size) < working_size)
+    /// Denoise steps for one of the dancers, the first being 0.
+    pub fn steps_for(self, dancer: usize) -> u32 {
+        if self == Rung::Lead && dancer > 0 { 0 } else { self.denoise_steps() }
+    }
+
+    /// The rungs from `best` down that differ where `working_size` was asked for, and for one dancer or a group.
+    pub fn from(best: Rung, working_size: usize, group: bool) -> impl Iterator<Item = Rung> {
+        Self::ALL.into_iter().filter(move |r| match r {
+            _ if *r < best => false,
+            Rung::OneStep192 | Rung::OneStep128 => r.working_size(working_size) < working_size,
+            Rung::Lead => group,
+            _ => true,
         })
     }
 }
@@ -75,6 +87,34 @@ pub struct Budget {
 
 /// What a frame costs on each rung when nothing else runs, as far as it is known.
 pub type Costs = [Option<Duration>; Rung::ALL.len()];
+
+/// What a frame costs on each rung with one dancer, and what each more adds to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Load {
+    one: Costs,
+    more: Costs,
+}
+
+impl Load {
+    /// From what one dancer and what two were measured to cost.
+    pub fn new(one: &Costs, two: &Costs) -> Self {
+        let more = std::array::from_fn(|r| Some(two[r]?.saturating_sub(one[r].or(Self::lead(one, r))?)));
+        Load { one: *one, more }
+    }
+
+    /// One dancer is the first of a group.
+    fn lead(one: &Costs, rung: usize) -> Option<Duration> {
+        (rung == Rung::Lead as usize).then(|| one[Rung::OneStep128 as usize].or(one[Rung::OneStep as usize]))?
+    }
+
+    pub fn of(&self, dancers: usize) -> Costs {
+        let others = dancers.saturating_sub(1) as u32;
+        std::array::from_fn(|r| {
+            let one = self.one[r].or(Self::lead(&self.one, r))?;
+            if others == 0 { Some(one) } else { Some(one + self.more[r]? * others) }
+        })
+    }
+}
 
 /// Frames that must fit before a dearer rung is tried: a second.
 const CALM_FRAMES: u32 = 30;
@@ -105,6 +145,8 @@ const FORGET: f32 = 0.9995;
 pub struct Ladder {
     /// Dearest first.
     rungs: Vec<Rung>,
+    best: Rung,
+    working_size: usize,
     at: usize,
     budget: Budget,
     /// Seconds on a free machine, as measured beforehand.
@@ -141,7 +183,13 @@ impl Ladder {
     /// Starts at `best`, and never goes above it.
     pub fn new(best: Rung, working_size: usize, budget: Budget) -> Self {
         Ladder {
-            rungs: Rung::from(best, working_size).collect(),
+            rungs: {
+                let mut rungs = Vec::with_capacity(Rung::ALL.len());
+                rungs.extend(Rung::from(best, working_size, false));
+                rungs
+            },
+            best,
+            working_size,
             at: 0,
             budget,
             measured: [None; Rung::ALL.len()],
@@ -173,6 +221,24 @@ impl Ladder {
     pub fn set_costs(&mut self, costs: &Costs) {
         self.measured = costs.map(|c| c.map(|c| c.as_secs_f32()));
         self.costs = self.measured;
+    }
+
+    /// There are more or fewer dancers now, and rungs cost this much: it goes down at once as far as it must, and does not
+    /// wait for frames to be late. It allocates nothing.
+    pub fn regroup(&mut self, dancers: usize, costs: &Costs) {
+        let rung = self.rung();
+        self.rungs.clear();
+        self.rungs.extend(Rung::from(self.best, self.working_size, dancers > 1));
+        self.set_costs(costs);
+        let same = self.rungs.iter().position(|r| *r >= rung).unwrap_or(self.rungs.len() - 1);
+        let most = UP_SHARE * self.budget.frame.as_secs_f32();
+        let fits = |r: &Rung| self.expected(*r).is_none_or(|c| c <= most);
+        // Whatever is expected, nobody comes to rest for company.
+        let lowest = self.rungs.iter().position(|r| *r == Rung::Puppet).unwrap_or(same).max(same);
+        self.at = (same..=lowest).find(|j| fits(&self.rungs[*j])).unwrap_or(lowest);
+        (self.late, self.dear, self.window, self.calm) = (0, 0, 0, 0);
+        (self.stretch, self.free) = (Stretch::default(), 0);
+        (self.patience, self.since_step_up) = (1, u32::MAX);
     }
 
     /// How old the newest frame was when it was ready, counted from its sound.
@@ -320,7 +386,7 @@ mod tests {
             Rung::TwoSteps => 22.0,
             Rung::OneStep => 13.0,
             Rung::OneStep192 => 9.0,
-            Rung::OneStep128 => 6.5,
+            Rung::OneStep128 | Rung::Lead => 6.5,
             Rung::Puppet => 4.0,
             Rung::Idle => 4.0,
         }
@@ -450,8 +516,33 @@ mod tests {
     fn never_rises_above_the_best_rung_that_was_asked_for() {
         let mut ladder = Ladder::new(Rung::OneStep, 128, BUDGET);
         assert!(run(&mut ladder, 900, |_| 1.0).iter().all(|&r| r == Rung::OneStep));
-        assert!(Rung::from(Rung::OneStep, 128).eq([Rung::OneStep, Rung::Puppet, Rung::Idle]));
-        assert!(Rung::from(Rung::TwoSteps, 192).eq([Rung::TwoSteps, Rung::OneStep, Rung::OneStep128, Rung::Puppet, Rung::Idle]));
+        assert!(Rung::from(Rung::OneStep, 128, false).eq([Rung::OneStep, Rung::Puppet, Rung::Idle]));
+        assert!(Rung::from(Rung::TwoSteps, 192, false).eq([Rung::TwoSteps, Rung::OneStep, Rung::OneStep128, Rung::Puppet, Rung::Idle]));
+        assert!(Rung::from(Rung::OneStep, 128, true).eq([Rung::OneStep, Rung::Lead, Rung::Puppet, Rung::Idle]));
+        assert!(Rung::from(Rung::Puppet, 128, true).eq([Rung::Puppet, Rung::Idle]));
+    }
+
+    #[test]
+    fn a_group_that_would_be_late_steps_down_before_its_first_frame_and_up_again_when_it_is_small() {
+        // A denoised dancer takes 9 ms, a warped one 3, and each more 2 ms of something else.
+        let costs = |dancers: f64| {
+            let of = |r| match r {
+                Rung::Idle | Rung::Puppet => 3.0 * dancers,
+                Rung::Lead => 9.0 + 3.0 * (dancers - 1.0),
+                _ => 9.0 * dancers,
+            };
+            Rung::ALL.map(|r| (dancers > 1.0 || r != Rung::Lead).then(|| micros(1e3 * (of(r) + 2.0 * (dancers - 1.0)))))
+        };
+        let load = Load::new(&costs(1.0), &costs(2.0));
+        let mut ladder = Ladder::new(Rung::OneStep, 128, BUDGET);
+        let mut with = |dancers: usize| {
+            ladder.regroup(dancers, &load.of(dancers));
+            ladder.rung()
+        };
+        assert_eq!([1, 2, 3, 5].map(&mut with), [Rung::OneStep, Rung::OneStep, Rung::Lead, Rung::Puppet]);
+        assert_eq!(with(1), Rung::Puppet, "up only after a calm second");
+        run(&mut ladder, 60, |_| 5.0);
+        assert_eq!(ladder.rung(), Rung::OneStep);
     }
 
     #[test]

@@ -10,23 +10,25 @@
 //! sound and asks for the frames that are due, and may skip the pictures (never the poses) of those it is late for.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use glam::{Vec2, Vec3};
+use glam::Vec3;
 use odori_kernels::{Backend, Weights};
 
-use crate::avatar::{self, Avatar, PuppetFrame, Springs};
 use crate::beat::{BeatSource, BeatState, LEAST_CONFIDENCE, PredictedBeat};
 use crate::dance::group::{Group, MOST_DANCERS};
 use crate::dance::retime::TOLD_SAMPLES;
 use crate::dance::{self, Dancer, Direction, Hush, Mood, Pace, Staging};
-use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, SIZES, TOKEN_SLOTS, TOKEN_STEPS};
+use crate::denoiser::{TOKEN_SLOTS, TOKEN_STEPS};
 use crate::features::{Features, HOP_FLOATS, HOP_SAMPLES};
-use crate::ladder::{Budget, Costs, IDLE_EVERY, Ladder, Rung};
+use crate::ladder::{Costs, Ladder, Load, Rung};
 use crate::motion::{MUSIC_DIM, Sampling, StepInput};
+pub use crate::picture::{Costume, Fitting, PictureSetup, Scene};
+use crate::picture::{Cast, Picture, SEED_STEP};
 use crate::pose::{Camera, Keypoint, Pose};
-use crate::render::{Background, DENOISED_CHANNELS, Drawer, Size};
 use crate::skeleton::KEYPOINT_COUNT;
+pub use crate::stopwatch::{Beginnings, Stage, Timings};
+use crate::stopwatch::{Running, Stopwatch};
 
 /// Samples a second of the model's sound, mono.
 pub const SAMPLE_RATE: u32 = 24_000;
@@ -35,68 +37,6 @@ pub const TICK_SAMPLES: u64 = 800;
 pub const FRAME_RATE: u32 = 30;
 /// Feature hops to a motion step.
 const HOPS_PER_STEP: usize = 4;
-/// What a frame may take until another budget is set: a frame's time less what encoding and sending need, and two frames' age.
-const BUDGET: Budget = Budget { frame: Duration::from_millis(28), latency: Duration::from_millis(66) };
-
-/// The stages that are timed, in the order of the path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stage {
-    Features,
-    Beat,
-    Motion,
-    Puppet,
-    Denoise,
-    Compose,
-}
-
-impl Stage {
-    pub const ALL: [Stage; 6] = [Stage::Features, Stage::Beat, Stage::Motion, Stage::Puppet, Stage::Denoise, Stage::Compose];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Features => "features",
-            Stage::Beat => "beat",
-            Stage::Motion => "motion",
-            Stage::Puppet => "puppet",
-            Stage::Denoise => "denoise",
-            Stage::Compose => "compose",
-        }
-    }
-}
-
-/// What each stage cost for one frame, in the order of [`Stage::ALL`].
-pub type Timings = [Duration; Stage::ALL.len()];
-
-/// When each stage that ran for one frame last began, in the order of [`Stage::ALL`].
-pub type Beginnings = [Option<Instant>; Stage::ALL.len()];
-
-/// Times the stages of one frame.
-#[derive(Default)]
-struct Stopwatch {
-    costs: Timings,
-    began: Beginnings,
-}
-
-/// A stage under way.
-struct Running {
-    stage: Stage,
-    start: Instant,
-    _span: tracing::span::EnteredSpan,
-}
-
-impl Running {
-    fn start(stage: Stage) -> Self {
-        Running { stage, start: Instant::now(), _span: tracing::trace_span!("stage", name = stage.name()).entered() }
-    }
-}
-
-impl Stopwatch {
-    fn stop(&mut self, running: Running) {
-        self.costs[running.stage as usize] += running.start.elapsed();
-        self.began[running.stage as usize] = Some(running.start);
-    }
-}
-
 /// What a viewer can change while it runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
@@ -130,6 +70,8 @@ impl Default for Settings {
 pub struct Frame<'a> {
     /// Premultiplied, `width * height * 4`; empty if the picture was skipped.
     pub rgba: &'a [u8],
+    /// What lies behind it, opaque, as large; empty where nothing does.
+    pub ground: &'a [u8],
     pub width: u32,
     pub height: u32,
     /// The frame's place on the master clock, in samples at [`SAMPLE_RATE`].
@@ -177,64 +119,25 @@ impl Models {
     }
 }
 
-/// How quickly doubt about the warp lets the denoiser speak; a compromise, see `models/denoiser.md`.
-pub const DOUBT_GAIN: f32 = 1.0;
 /// What the motion model is told of how sure the beat is, where there is one: in training a clock was sure or there was no
 /// music, and a dancer who is told something between stands and waits.
 const BELIEF: f32 = 1.0;
-/// From one dancer's seed to the next one's.
-const SEED_STEP: u32 = 7919;
-
-/// Picture making; absent when poses alone are wanted.
-struct Picture {
-    avatar: Avatar,
-    drawer: Drawer,
-    /// The working size that was asked for, then the smaller ones that the ladder may go down to.
-    works: Vec<Work>,
-    springs: Springs,
-    full: Size,
-    camera: Camera,
-    ladder: Option<Ladder>,
-    best: Rung,
-    /// Tick of the newest picture.
-    drawn: u64,
-}
-
-/// The denoiser at one working size, held ready: all sizes run on the same weights.
-struct Work {
-    size: usize,
-    denoiser: Denoiser,
-    denoised: DenoiseOutput,
-    doubt: Doubt,
-    /// The denoiser's input, and its output as drawing lays it out.
-    warp: Vec<f32>,
-    validity: Vec<f32>,
-    interleaved: Vec<f32>,
-}
-
-impl Work {
-    fn new(backend: &Backend, weights: &Weights, size: usize, avatar: &Avatar) -> Result<Self, PipelineError> {
-        let mut denoiser = Denoiser::new(backend, weights, size)?;
-        denoiser.set_reference(&avatar.reference_square(size))?;
-        let pixels = size * size;
-        Ok(Work {
-            size,
-            denoiser,
-            denoised: DenoiseOutput::default(),
-            doubt: Doubt::default(),
-            warp: vec![0.0; pixels * 4],
-            validity: vec![0.0; pixels],
-            interleaved: Vec::new(),
-        })
-    }
-}
+/// Of a dancer who comes or goes: how much more of them is there a frame.
+const PRESENCE_STEP: f32 = 1.0 / 18.0;
 
 /// One dancer's whole path, owned by one thread.
 pub struct Pipeline {
     features: Features,
     beat: BeatSource,
     mood: Mood,
+    /// All who were ever there: who left waits, and is not stepped.
     dancers: Vec<Dancer>,
+    /// How many are to be there.
+    size: usize,
+    /// By dancer: 0 away to 1 there.
+    presence: [f32; MOST_DANCERS],
+    /// Where each stands, metres.
+    places: [Vec3; MOST_DANCERS],
     group: Group,
     picture: Option<Picture>,
     pub settings: Settings,
@@ -263,89 +166,6 @@ pub struct Pipeline {
     watch: Stopwatch,
 }
 
-impl Picture {
-    /// The pose as the avatar's own body takes it, hair and skirt behind it. Every frame, drawn or not: springs have
-    /// a past.
-    fn pose(&mut self, pose: &Pose) -> PuppetFrame {
-        let mut frame = avatar::drive(&self.avatar, pose, &self.camera);
-        self.springs.step(&self.avatar, &mut frame, 1.0 / FRAME_RATE as f32);
-        frame
-    }
-
-    fn rung(&self) -> Rung {
-        self.ladder.as_ref().map_or(self.best, Ladder::rung)
-    }
-
-    /// Puppet, denoiser as the rung has it, and both put together.
-    fn draw(
-        &mut self,
-        rung: Rung,
-        frame: &PuppetFrame,
-        tokens: &[[u16; TOKEN_SLOTS]],
-        seed: u32,
-        tick: u64,
-        watch: &mut Stopwatch,
-    ) -> Result<&[u8], PipelineError> {
-        let steps = rung.denoise_steps();
-        let wanted = rung.working_size(self.works[0].size);
-        let at = self.works.iter().position(|w| w.size == wanted).unwrap_or(0);
-        let Work { size, denoiser, denoised, doubt, warp, validity, interleaved } = &mut self.works[at];
-        let running = Running::start(Stage::Puppet);
-        let work = self.drawer.draw_puppet(frame, self.full, Size::square(*size))?;
-        for ((pixel, rgba), validity) in work.chunks_exact(5).zip(warp.chunks_exact_mut(4)).zip(validity.iter_mut()) {
-            rgba.copy_from_slice(&pixel[..4]);
-            *validity = pixel[4];
-        }
-        watch.stop(running);
-        if steps > 0 {
-            let running = Running::start(Stage::Denoise);
-            let full = Vec2::new(self.full.width as f32, self.full.height as f32);
-            let keypoints = std::array::from_fn(|k| {
-                let (at, depth) = (frame.keypoints[k], frame.depths[k]);
-                let p = at.position / full;
-                denoiser::Keypoint { x: p.x, y: p.y, confidence: at.confidence, depth }
-            });
-            let input = DenoiseInput { warp, validity, keypoints: &keypoints, facing: &frame.facing, tokens };
-            denoiser.step(input, steps, seed, tick, denoised)?;
-            doubt.apply(&input, *size, DOUBT_GAIN, denoised);
-            interleave(denoised, interleaved);
-            watch.stop(running);
-        }
-        let running = Running::start(Stage::Compose);
-        let rgba = self.drawer.compose((steps > 0).then_some(&interleaved[..]), &Background::Clear)?;
-        watch.stop(running);
-        if let Some(ladder) = &mut self.ladder {
-            ladder.record(watch.costs.iter().sum());
-        }
-        Ok(rgba)
-    }
-}
-
-/// The denoiser's answer as drawing takes it: [`DENOISED_CHANNELS`] a working pixel.
-pub fn interleave(from: &DenoiseOutput, out: &mut Vec<f32>) {
-    out.resize(from.mask.len() * DENOISED_CHANNELS, 0.0);
-    for (i, pixel) in out.chunks_exact_mut(DENOISED_CHANNELS).enumerate() {
-        pixel[..4].copy_from_slice(&from.rgba[i * 4..][..4]);
-        pixel[4] = from.mask[i];
-        pixel[5..9].copy_from_slice(&from.moved[i * 4..][..4]);
-        pixel[9..].copy_from_slice(&from.flow[i * 2..][..2]);
-    }
-}
-
-/// How the picture side is set up.
-pub struct PictureSetup {
-    pub avatar: Avatar,
-    pub drawer: Drawer,
-    /// Side of the picture in pixels.
-    pub width: u32,
-    pub height: u32,
-    /// Side of the denoiser's working picture: 128, 192 or 256.
-    pub working_size: usize,
-    pub best: Rung,
-    /// Whether the ladder may step down, for which smaller working sizes are held ready; offline rendering always has the time.
-    pub keep_budget: bool,
-}
-
 impl Pipeline {
     /// Poses only.
     ///
@@ -361,14 +181,22 @@ impl Pipeline {
     /// If the weights do not fit the engine.
     pub fn group(backend: &Backend, models: &Models, settings: Settings, dancers: usize) -> Result<Self, PipelineError> {
         let size = dancers.clamp(1, MOST_DANCERS);
-        let dancer = |_| Ok(Dancer::new(dance::model(backend, &models.motion, &models.tokenizer)?, &models.idle));
-        let dancers = (0..size).map(dancer).collect::<Result<Vec<_>, PipelineError>>()?;
+        // Room for all who may come: they join while the dance goes on.
+        let mut dancers = Vec::with_capacity(MOST_DANCERS);
+        for _ in 0..size {
+            dancers.push(Dancer::new(dance::model(backend, &models.motion, &models.tokenizer)?, &models.idle));
+        }
+        let mut shown = Vec::with_capacity(MOST_DANCERS);
+        shown.resize(size, models.idle[0].clone());
         Ok(Pipeline {
             features: Features::new(),
             beat: BeatSource::own(backend, &models.beat)?,
             mood: Mood::default(),
-            shown: vec![models.idle[0].clone(); size],
+            shown,
             dancers,
+            size,
+            presence: std::array::from_fn(|n| if n < size { 1.0 } else { 0.0 }),
+            places: [Vec3::ZERO; MOST_DANCERS],
             group: Group::new(size),
             picture: None,
             settings,
@@ -394,25 +222,9 @@ impl Pipeline {
     /// # Errors
     /// If weights, avatar or drawing cannot be set up; says which and what to do.
     pub fn new(backend: &Backend, models: &Models, settings: Settings, setup: PictureSetup) -> Result<Self, PipelineError> {
-        let PictureSetup { avatar, mut drawer, width, height, working_size, best, keep_budget } = setup;
-        if width != height {
-            return Err(PipelineError::NotSquare { width, height });
-        }
+        let picture = Picture::new(backend, models, setup)?;
         let mut pipeline = Self::poses_only(backend, models, settings)?;
-        drawer.set_avatar(&avatar);
-        let below = SIZES.into_iter().rev().filter(|size| keep_budget && best.denoise_steps() > 0 && *size < working_size);
-        let sizes = std::iter::once(working_size).chain(below);
-        pipeline.picture = Some(Picture {
-            works: sizes.map(|size| Work::new(backend, &models.denoiser, size, &avatar)).collect::<Result<_, _>>()?,
-            springs: Springs::new(),
-            full: Size::new(width as usize, height as usize),
-            camera: Camera::full_body(width as f32, height as f32),
-            ladder: keep_budget.then(|| Ladder::new(best, working_size, BUDGET)),
-            avatar,
-            drawer,
-            best,
-            drawn: 0,
-        });
+        pipeline.picture = Some(picture);
         Ok(pipeline)
     }
 
@@ -453,6 +265,9 @@ impl Pipeline {
         }
         self.watch.stop(running);
         self.mood.hear(hop);
+        if let Some(picture) = &mut self.picture {
+            picture.hear(hop);
+        }
         self.music.copy_within(HOP_FLOATS.., 0);
         self.music[MUSIC_DIM - HOP_FLOATS..].copy_from_slice(hop);
         self.hops += 1;
@@ -461,10 +276,20 @@ impl Pipeline {
         }
     }
 
-    /// The beat when what is made now is seen, as the dancers count it.
-    fn beat_seen(&self, samples: u64) -> BeatState {
+    /// The beat when what is made now is seen.
+    fn song_beat_seen(&self, samples: u64) -> BeatState {
         let horizon = (self.settings.horizon.as_secs_f64() * f64::from(SAMPLE_RATE)) as u64;
-        self.settings.pace.count(self.beat_state.at(samples + horizon), self.bars)
+        self.beat_state.at(samples + horizon)
+    }
+
+    /// The same as the dancers count it.
+    fn beat_seen(&self, samples: u64) -> BeatState {
+        self.settings.pace.count(self.song_beat_seen(samples), self.bars)
+    }
+
+    /// Dancers who are there, come or go: always the first ones.
+    fn there(&self) -> usize {
+        self.presence.iter().rposition(|p| *p > 0.0).map_or(1, |n| n + 1).max(self.size)
     }
 
     /// One motion step: two poses of every dancer for the time at which they will be seen.
@@ -483,7 +308,8 @@ impl Pipeline {
         let silent = self.hush.resting();
         let Settings { style, sampling, .. } = self.settings;
         let input = StepInput { music: &self.music, beat: beat.conditioning(), energy: self.mood.energy(self.settings.energy), style, sampling };
-        for (n, dancer) in self.dancers.iter_mut().enumerate() {
+        let there = self.there();
+        for (n, dancer) in self.dancers.iter_mut().enumerate().take(there) {
             let seed = sampling.seed.wrapping_add(SEED_STEP.wrapping_mul(n as u32));
             dancer.step(&StepInput { sampling: Sampling { seed, ..sampling }, ..input }, silent);
         }
@@ -526,20 +352,26 @@ impl Pipeline {
     fn show(&mut self, tick: u64) {
         let running = Running::start(Stage::Motion);
         let beat = self.beat_seen(tick * TICK_SAMPLES);
-        let alone = self.dancers.len() == 1;
+        for (n, presence) in self.presence.iter_mut().enumerate() {
+            let step = if n < self.size { PRESENCE_STEP } else { -PRESENCE_STEP };
+            *presence = (*presence + step).clamp(0.0, 1.0);
+        }
+        let there = self.there();
+        let alone = there == 1 && self.group.settled();
         let leader = self.dancers[0].danced(tick, &beat);
         if !alone {
             self.group.step(&leader, self.bars, &beat);
         }
         // On the lowest rung it comes to rest, as in silence.
         let silent = self.hush.resting() || self.rung() == Rung::Idle;
-        for (n, dancer) in self.dancers.iter_mut().enumerate() {
+        for (n, dancer) in self.dancers.iter_mut().enumerate().take(there) {
             let own = if n == 0 { leader.clone() } else { dancer.danced(tick, &beat) };
             let (danced, place) = if alone { (own, Vec3::ZERO) } else { (self.group.pose(n, &own), self.group.place(n)) };
             let staging = Staging { direction: self.settings.direction, beat, silent, stopped: self.hush.stopped(), place, keep_place: !alone };
             // Dancers at rest do not all breathe at once.
             let idle_tick = tick + 31 * n as u64;
             self.shown[n].clone_from(dancer.show(&danced, idle_tick, &self.idle, &staging));
+            self.places[n] = place;
         }
         self.watch.stop(running);
     }
@@ -551,31 +383,36 @@ impl Pipeline {
         self.ticks += 1;
         let tick = self.ticks;
         self.show(tick);
-        let rung = self.rung();
-        let pose = &self.shown[0];
-        let camera = self.picture.as_ref().map_or(Camera::full_body(512.0, 512.0), |p| p.camera);
-        let mut keypoints = pose.keypoints(&camera);
-        let mut rgba = &[][..];
+        let there = self.there();
+        let beat = self.song_beat_seen(tick * TICK_SAMPLES);
+        let seed = self.settings.sampling.seed;
+        let cast = Cast { poses: &self.shown[..there], places: &self.places, presence: &self.presence, size: self.size, beat: &beat, seed };
+        let mut keypoints = None;
+        let (mut rgba, mut ground) = (&[][..], &[][..]);
         let (mut width, mut height) = (0, 0);
         let mut watch = std::mem::take(&mut self.watch);
+        let mut rung = Rung::Puppet;
         if let Some(picture) = &mut self.picture {
+            picture.reckon_with(there);
+            rung = picture.rung();
             let running = Running::start(Stage::Puppet);
-            let frame = picture.pose(pose);
-            keypoints = frame.keypoints;
+            let seen = draw && picture.wants(rung, tick);
+            keypoints = Some(picture.pose(&cast, seen));
             watch.stop(running);
-            if draw && (rung != Rung::Idle || tick >= picture.drawn + IDLE_EVERY) {
-                picture.drawn = tick;
-                (width, height) = (picture.full.width as u32, picture.full.height as u32);
-                rgba = picture.draw(rung, &frame, &self.tokens, self.settings.sampling.seed, tick, &mut watch)?;
+            if seen {
+                (width, height) = (picture.size().width as u32, picture.size().height as u32);
+                (rgba, ground) = picture.draw(rung, &cast, &self.tokens, tick, &mut watch)?;
             }
         }
+        let keypoints = keypoints.unwrap_or_else(|| self.shown[0].keypoints(&Camera::full_body(512.0, 512.0)));
         Ok(Some(Frame {
             rgba,
+            ground,
             width,
             height,
             media_samples: tick * TICK_SAMPLES,
             pose: &self.shown[0],
-            dancers: &self.shown,
+            dancers: &self.shown[..there],
             keypoints,
             beat: self.beat_state,
             rung,
@@ -584,19 +421,48 @@ impl Pipeline {
         }))
     }
 
-    /// Another dancer, from the next frame on. The dance goes on.
-    ///
-    /// # Errors
-    /// If its picture cannot be taken; the old one then stays.
-    pub fn set_avatar(&mut self, avatar: Avatar) -> Result<(), PipelineError> {
-        let Some(picture) = &mut self.picture else { return Ok(()) };
-        for work in &mut picture.works {
-            work.denoiser.set_reference(&avatar.reference_square(work.size))?;
+    /// How new looks for these dancers are made, on any thread; `None` where no pictures are.
+    pub fn fitting(&self) -> Option<Fitting> {
+        self.picture.as_ref().map(|p| p.fitting(self.settings.sampling.seed))
+    }
+
+    /// Other looks, more dancers or fewer, from the next frame on. The dance goes on: who comes or goes does so within a
+    /// second. Nothing is made and nothing let go here; what was taken off is in `costume` afterwards. Who has nothing to
+    /// wear does not come.
+    pub fn wear(&mut self, costume: &mut Costume) {
+        if let Some(picture) = &mut self.picture {
+            picture.wear(&mut costume.looks);
         }
-        picture.drawer.set_avatar(&avatar);
-        picture.springs.reset();
-        picture.avatar = avatar;
-        Ok(())
+        while self.dancers.len() < MOST_DANCERS && !costume.newcomers.is_empty() {
+            self.dancers.push(costume.newcomers.remove(0));
+            self.shown.push(self.idle[0].clone());
+        }
+        let before = self.size;
+        let dressed = self.picture.as_ref().map_or(MOST_DANCERS, Picture::dressed);
+        self.size = costume.size.min(self.dancers.len()).min(dressed);
+        for n in before..self.size {
+            // Who waited has danced to other music.
+            if self.presence[n] == 0.0 {
+                self.dancers[n].reset();
+            }
+        }
+        self.group.resize(self.size);
+        if self.ticks == 0 {
+            self.presence = std::array::from_fn(|n| if n < self.size { 1.0 } else { 0.0 });
+            self.group = Group::new(self.size);
+        }
+    }
+
+    /// How many dancers there are to be.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// What the picture shows, from the next frame on.
+    pub fn set_scene(&mut self, scene: &Scene) {
+        if let Some(picture) = &mut self.picture {
+            picture.scene.clone_from(scene);
+        }
     }
 
     /// Says that the sound jumped or the dancer changed: history is dropped, the clock goes on.
@@ -606,7 +472,7 @@ impl Pipeline {
         self.mood = Mood::default();
         self.dancers.iter_mut().for_each(Dancer::reset);
         if let Some(picture) = &mut self.picture {
-            picture.works.iter_mut().for_each(|w| w.denoiser.reset());
+            picture.reset();
         }
     }
 
@@ -618,7 +484,14 @@ impl Pipeline {
     /// The ladder, if this pipeline keeps a budget: for telling it the budget, what rungs cost, and how frames fared after
     /// they left here.
     pub fn ladder(&mut self) -> Option<&mut Ladder> {
-        self.picture.as_mut()?.ladder.as_mut()
+        self.picture.as_mut()?.ladder()
+    }
+
+    /// What dancers cost, as [`Pipeline::measure_rungs`] found for one and for two.
+    pub fn set_load(&mut self, load: &Load) {
+        if let Some(picture) = &mut self.picture {
+            picture.set_load(load);
+        }
     }
 
     /// What a frame of `sound` costs on each rung that a picture of this best rung may be made on, on a free machine: the
@@ -630,11 +503,8 @@ impl Pipeline {
         let mut costs = Costs::default();
         let Some(picture) = &self.picture else { return Ok(costs) };
         let mut sound = sound.iter().copied().cycle();
-        let (best, ladder) = (picture.best, self.picture.as_mut().and_then(|p| p.ladder.take()));
-        for rung in Rung::from(best, self.picture.as_ref().map_or(0, |p| p.works[0].size)) {
-            if let Some(picture) = &mut self.picture {
-                picture.best = rung;
-            }
+        for rung in picture.rungs(self.size) {
+            let Some(hold) = self.picture.as_mut().map(|p| p.hold(rung)) else { break };
             let mut times = Vec::with_capacity(frames);
             // A rung is a frame in three where the dancer rests.
             while times.len() <= frames {
@@ -647,9 +517,9 @@ impl Pipeline {
             let measured = &mut times[1..];
             measured.sort_unstable();
             costs[rung as usize] = Some(measured[frames / 4]);
-        }
-        if let Some(picture) = &mut self.picture {
-            (picture.best, picture.ladder) = (best, ladder);
+            if let Some(picture) = &mut self.picture {
+                picture.release(hold);
+            }
         }
         self.discontinuity();
         Ok(costs)

@@ -55,6 +55,14 @@ pub fn avatar() -> anyhow::Result<Avatar> {
     import(&FIGURES[0])
 }
 
+/// A built-in avatar by its id.
+///
+/// # Errors
+/// Never, unless the built-in files are broken.
+pub fn named(id: &str) -> Option<anyhow::Result<Avatar>> {
+    FIGURES.iter().find(|f| f.0 == id).map(import)
+}
+
 /// An avatar from a picture or an `.odori` file.
 ///
 /// # Errors

@@ -9,6 +9,8 @@ use odori_engine::audio::PcmFormat;
 use odori_engine::ladder::Rung;
 
 use odori_engine::dance::Pace;
+use odori_engine::dance::group::MOST_DANCERS;
+use odori_engine::picture::camera::Framing;
 
 use crate::direction::{Cue, DanceChange};
 use crate::engine::{Compute, Draw, Options};
@@ -135,9 +137,9 @@ fn steps(text: &str) -> Result<u32, String> {
 pub struct RenderArgs {
     /// WAV, FLAC, MP3, Ogg Vorbis, M4A or AIFF; - for the built-in song.
     pub song: PathBuf,
-    /// Avatar file (.odori), or a picture [default: the built-in one].
-    #[arg(long, value_name = "FILE")]
-    pub avatar: Option<PathBuf>,
+    /// Avatar file (.odori), a picture, or the name of a built-in one; of a group each dancer's, in turn [default: kana].
+    #[arg(long = "avatar", value_name = "FILE")]
+    pub avatars: Vec<PathBuf>,
     /// Stop after this much of the song.
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub seconds: Option<f64>,
@@ -152,9 +154,9 @@ pub struct RenderArgs {
     pub energy: Option<f32>,
     #[command(flatten)]
     pub direction: DirectionArgs,
-    /// Dancers of a group; more than one only with --bvh and --keypoints, for now.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), value_name = "N")]
-    pub dancers: u8,
+    /// Dancers, 1 to 5 [default: as many as avatars are given].
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=5), value_name = "N")]
+    pub dancers: Option<u8>,
     /// Write the motion as BVH; of a group, FILE-2.bvh and so on beside it.
     #[arg(long, value_name = "FILE")]
     pub bvh: Option<PathBuf>,
@@ -167,14 +169,23 @@ pub struct RenderArgs {
     /// Size of the picture: square, for now.
     #[arg(long, default_value = "512x512", value_parser = size, value_name = "WxH")]
     pub size: (u32, u32),
-    /// Background colour.
-    #[arg(long, default_value = "#1b1830", value_parser = colour, value_name = "#RRGGBB")]
-    pub background: [u8; 3],
+    /// What lies behind the dancers: transparent (which in a film is a plain dark colour), stage, #RRGGBB, or a picture.
+    #[arg(long, default_value = "transparent", value_name = "WHAT")]
+    pub background: String,
+    /// How much of the dancers is seen: full, half, face, or auto, which changes with the music's phrases.
+    #[arg(long, default_value = "full", value_parser = framing)]
+    pub framing: Framing,
     /// End with one JSON line on standard output.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     pub engine: EngineArgs,
+}
+
+impl RenderArgs {
+    pub fn dancers(&self) -> usize {
+        self.dancers.map_or(self.avatars.len().clamp(1, MOST_DANCERS), usize::from)
+    }
 }
 
 /// What a viewer could change while it runs.
@@ -461,8 +472,8 @@ fn size(text: &str) -> Result<(u32, u32), String> {
     sides.filter(|(w, h)| w == h).ok_or_else(|| "write it as WxH, a square of even sides from 128 to 1920, for example 512x512".into())
 }
 
-fn colour(text: &str) -> Result<[u8; 3], String> {
-    crate::session::parse_colour(text).ok_or_else(|| "write it as #rrggbb, for example #1b1830".into())
+fn framing(text: &str) -> Result<Framing, String> {
+    Framing::ALL.into_iter().find(|f| f.name() == text).ok_or_else(|| "it is full, half, face or auto".into())
 }
 
 #[cfg(test)]

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use cpu_time::ProcessTime;
 use odori_engine::avatar::Avatar;
+use odori_engine::dance::group::MOST_DANCERS;
 use odori_engine::dance::Direction;
-use odori_engine::ladder::Budget;
-use odori_engine::pipeline::{self, Pipeline, Settings};
+use odori_engine::ladder::{Budget, Load};
+use odori_engine::pipeline::{self, Costume as Clothes, Fitting, Pipeline, Settings};
 use odori_engine::pose::Keypoint;
 use odori_engine::skeleton::KEYPOINT_COUNT;
 
 use crate::built_in;
 use crate::engine::Machine;
-use crate::live::{AvatarEntry, Beat, Calibration, DanceSettings, Dancer, DancerRequest, Engine, LiveError, LiveFrame};
+use crate::live::{AvatarEntry, Beat, Calibration, Cast, Costume, DanceSettings, Dancer, DancerRequest, Engine, LiveError, LiveFrame, Scene, Wardrobe};
 use crate::measure::{Span, Stage};
 use crate::media::picture::Ground;
 use crate::media::video::{VideoCodec, VideoEncoder};
@@ -24,6 +25,9 @@ pub const LIVE_SIZE: u32 = 512;
 
 struct PipelineDancer {
     pipeline: Pipeline,
+    machine: Arc<Machine>,
+    /// Who the pipeline was made for.
+    first: Arc<AvatarEntry>,
     /// Of the newest frame.
     spans: Vec<Span>,
     keypoints: [Keypoint; KEYPOINT_COUNT],
@@ -67,6 +71,7 @@ impl Dancer for PipelineDancer {
         }
         Ok(Some(LiveFrame {
             rgba: f.rgba,
+            ground: f.ground,
             width: f.width,
             height: f.height,
             media_samples: f.media_samples,
@@ -79,6 +84,26 @@ impl Dancer for PipelineDancer {
 
     fn set(&mut self, d: &DanceSettings) {
         self.pipeline.settings = Settings { horizon: self.pipeline.settings.horizon, ..settings(d) };
+    }
+
+    fn set_scene(&mut self, scene: &Scene) {
+        self.pipeline.set_scene(scene);
+    }
+
+    fn wardrobe(&self) -> Box<dyn Wardrobe> {
+        Box::new(PipelineWardrobe {
+            machine: self.machine.clone(),
+            fitting: self.pipeline.fitting().expect("a live dancer has pictures"),
+            worn: vec![self.first.clone()],
+            made: 1,
+        })
+    }
+
+    fn wear(&mut self, mut costume: Costume) -> Costume {
+        if let Some(clothes) = costume.downcast_mut::<Clothes>() {
+            self.pipeline.wear(clothes);
+        }
+        costume
     }
 
     fn set_horizon(&mut self, horizon: Duration) {
@@ -105,6 +130,45 @@ impl Dancer for PipelineDancer {
     }
 }
 
+/// Makes looks and newcomers for one dancer's pipeline, and keeps count of what is there.
+struct PipelineWardrobe {
+    machine: Arc<Machine>,
+    fitting: Fitting,
+    /// What each dancer has on, of those who were ever there.
+    worn: Vec<Arc<AvatarEntry>>,
+    made: usize,
+}
+
+impl Wardrobe for PipelineWardrobe {
+    fn fit(&mut self, cast: &Cast) -> Result<Costume, LiveError> {
+        let Cast(avatars) = cast;
+        let mut clothes = Clothes::new(avatars.len());
+        let mut worn = self.worn.clone();
+        let mut read: Option<(&Arc<AvatarEntry>, Avatar)> = None;
+        for (n, entry) in avatars.iter().enumerate().take(MOST_DANCERS) {
+            if worn.get(n).is_some_and(|w| Arc::ptr_eq(w, entry)) {
+                continue;
+            }
+            let avatar = match &read {
+                Some((of, avatar)) if Arc::ptr_eq(of, entry) => avatar.clone(),
+                _ => Avatar::from_bytes(&entry.file).map_err(words)?,
+            };
+            read = Some((entry, avatar.clone()));
+            clothes = clothes.with_look(n, self.machine.look(&self.fitting, avatar, n).map_err(words)?);
+            worn.truncate(worn.len().max(n));
+            match worn.get_mut(n) {
+                Some(place) => *place = entry.clone(),
+                None => worn.push(entry.clone()),
+            }
+        }
+        for _ in self.made..avatars.len() {
+            clothes = self.machine.newcomer(clothes).map_err(words)?;
+        }
+        (self.worn, self.made) = (worn, self.made.max(avatars.len()));
+        Ok(Box::new(clothes))
+    }
+}
+
 /// Frames that each rung is measured by.
 const CALIBRATION_FRAMES: usize = 9;
 
@@ -114,13 +178,13 @@ fn calibrate(machine: &Machine) -> anyhow::Result<Calibration> {
     let mut pipeline = machine.pipeline(avatar, (LIVE_SIZE, LIVE_SIZE), Settings::default(), true)?;
     // A beat to dance to: silence would be cheaper.
     let sound: Vec<f32> = (0..12_000).map(|i| (i as f32 * 0.0157).sin() * (-(i as f32) / 1200.0).exp()).collect();
-    machine.set_costs(pipeline.measure_rungs(&sound, CALIBRATION_FRAMES)?);
+    let one = pipeline.measure_rungs(&sound, CALIBRATION_FRAMES)?;
     let mut encoder = VideoEncoder::new(VideoCodec::H264, 2_000_000, pipeline::FRAME_RATE);
     let (mut data, mut made) = (Vec::new(), 0);
-    let mut sound = sound.iter().copied().cycle();
+    let mut samples = sound.iter().copied().cycle();
     let mut began = None;
     while made <= CALIBRATION_FRAMES {
-        let block: [f32; pipeline::TICK_SAMPLES as usize] = std::array::from_fn(|_| sound.next().unwrap_or(0.0));
+        let block: [f32; pipeline::TICK_SAMPLES as usize] = std::array::from_fn(|_| samples.next().unwrap_or(0.0));
         pipeline.push_audio(&block);
         let Some(frame) = pipeline.next_frame()? else { continue };
         data.clear();
@@ -130,6 +194,9 @@ fn calibrate(machine: &Machine) -> anyhow::Result<Calibration> {
         made += 1;
     }
     let spent = began.map_or(Duration::ZERO, |b| b.elapsed());
+    // What each dancer more takes.
+    pipeline.wear(&mut machine.costume(&pipeline, &[built_in::avatar()?], 2)?);
+    machine.set_load(Load::new(&one, &pipeline.measure_rungs(&sound, CALIBRATION_FRAMES)?));
     Ok(Calibration { best: machine.best(), frame_cpu: spent / CALIBRATION_FRAMES as u32 })
 }
 
@@ -141,11 +208,14 @@ pub fn engine(machine: Arc<Machine>, avatars: &[std::path::PathBuf], songs: &[st
     let styles = machine.styles().to_vec();
     let (reader, measured) = (machine.clone(), machine.clone());
     let make = move |request: &DancerRequest| -> Result<Box<dyn Dancer>, LiveError> {
-        let avatar = Avatar::from_bytes(&request.avatar.file).map_err(words)?;
-        let pipeline = machine
+        let first = request.cast.0.first().ok_or_else(|| LiveError("nobody is to dance".into()))?.clone();
+        let avatar = Avatar::from_bytes(&first.file).map_err(words)?;
+        let mut pipeline = machine
             .pipeline(avatar, (request.width, request.height), settings(&request.settings), true)
             .map_err(|e| LiveError(format!("{e:#}")))?;
-        Ok(Box::new(PipelineDancer { pipeline, spans: Vec::with_capacity(pipeline::Stage::ALL.len()), keypoints: [Keypoint::default(); KEYPOINT_COUNT] }))
+        pipeline.set_scene(&request.scene);
+        let (spans, keypoints) = (Vec::with_capacity(pipeline::Stage::ALL.len()), [Keypoint::default(); KEYPOINT_COUNT]);
+        Ok(Box::new(PipelineDancer { pipeline, machine: machine.clone(), first, spans, keypoints }))
     };
     let import = |name: &str, bytes: &[u8]| -> Result<AvatarEntry, LiveError> {
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use odori_engine::avatar::{Avatar, FACING};
 use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS, Keypoint};
-use odori_engine::ladder::{Costs, Rung};
-use odori_engine::pipeline::{Models, PictureSetup, Pipeline, Settings};
+use odori_engine::dance::group::MOST_DANCERS;
+use odori_engine::ladder::{Load, Rung};
+use odori_engine::picture::Look;
+use odori_engine::pipeline::{Costume, Fitting, Models, PictureSetup, Pipeline, Settings};
 use odori_engine::prompt::PromptEncoder;
 use odori_engine::render;
 use odori_kernels::{Backend, Weights, cpu, gpu};
@@ -71,7 +73,7 @@ pub struct Machine {
     /// Understands texts.
     pub prompts: PromptEncoder,
     /// What a live frame costs on each rung, once it was measured.
-    costs: OnceLock<Costs>,
+    load: OnceLock<Load>,
 }
 
 /// The version in a weights file's metadata.
@@ -134,7 +136,7 @@ impl Machine {
             best: options.best,
             models,
             styles,
-            costs: OnceLock::new(),
+            load: OnceLock::new(),
         })
     }
 
@@ -149,8 +151,8 @@ impl Machine {
     }
 
     /// Pipelines made from now on know what their rungs cost. Once.
-    pub fn set_costs(&self, costs: Costs) {
-        let _ = self.costs.set(costs);
+    pub fn set_load(&self, load: Load) {
+        let _ = self.load.set(load);
     }
 
     pub fn backend_name(&self) -> &'static str {
@@ -196,12 +198,43 @@ impl Machine {
             working_size: self.working_size,
             best: self.best,
             keep_budget,
+            seed: settings.sampling.seed,
         };
         let mut pipeline = Pipeline::new(&self.backend, &self.models, settings, setup)?;
-        if let (Some(ladder), Some(costs)) = (pipeline.ladder(), self.costs.get()) {
-            ladder.set_costs(costs);
+        if let Some(load) = self.load.get() {
+            pipeline.set_load(load);
         }
         Ok(pipeline)
+    }
+
+    /// A look for one of a pipeline's dancers.
+    ///
+    /// # Errors
+    /// If it cannot be made ready.
+    pub fn look(&self, fitting: &Fitting, avatar: Avatar, dancer: usize) -> anyhow::Result<Look> {
+        Ok(fitting.look(&self.backend, &self.models, avatar, dancer)?)
+    }
+
+    /// One more dancer for a change.
+    ///
+    /// # Errors
+    /// If the weights do not fit the engine.
+    pub fn newcomer(&self, costume: Costume) -> anyhow::Result<Costume> {
+        Ok(costume.with_newcomer(&self.backend, &self.models)?)
+    }
+
+    /// What makes a soloist's pipeline a group of `dancers`: avatars in turn, the leader keeping theirs.
+    ///
+    /// # Errors
+    /// If a look or a dancer cannot be made.
+    pub fn costume(&self, pipeline: &Pipeline, avatars: &[Avatar], dancers: usize) -> anyhow::Result<Costume> {
+        let mut costume = Costume::new(dancers);
+        let fitting = pipeline.fitting().context("this pipeline makes no pictures")?;
+        for n in pipeline.size()..dancers.min(MOST_DANCERS) {
+            let avatar = avatars[n % avatars.len()].clone();
+            costume = self.newcomer(costume.with_look(n, self.look(&fitting, avatar, n)?))?;
+        }
+        Ok(costume)
     }
 
     /// The denoiser alone, at a working size.

@@ -5,10 +5,13 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use odori_engine::avatar::AvatarError;
 use odori_engine::dance::Pace;
 use odori_engine::ladder::{Budget, Rung};
+pub use odori_engine::picture::Scene;
 use odori_engine::pose::Keypoint;
 use odori_engine::prompt::Wish;
+use odori_engine::render::Background;
 
 use crate::measure::Span;
 
@@ -33,6 +36,8 @@ pub struct Beat {
 pub struct LiveFrame<'a> {
     /// Premultiplied, `width * height * 4` bytes; empty if the picture was skipped.
     pub rgba: &'a [u8],
+    /// What lies behind it, opaque, as large; empty where nothing does.
+    pub ground: &'a [u8],
     pub width: u32,
     pub height: u32,
     /// Samples at 24 kHz since this dancer began.
@@ -69,6 +74,21 @@ impl Default for DanceSettings {
     }
 }
 
+/// Who dances: an avatar a dancer, the leader's first; one to five.
+#[derive(Clone, Debug)]
+pub struct Cast(pub Vec<Arc<AvatarEntry>>);
+
+/// What dancers change into, made by their [`Wardrobe`]; only they know what it is.
+pub type Costume = Box<dyn std::any::Any + Send>;
+
+/// Readies what a dancer will change into, on a thread of its own, while the dance goes on. What it makes is put on in the
+/// order in which it was made.
+pub trait Wardrobe: Send {
+    /// # Errors
+    /// If an avatar cannot be made ready; the dancer then stays as they are.
+    fn fit(&mut self, cast: &Cast) -> Result<Costume, LiveError>;
+}
+
 /// A dancer: sound in, frames out; owned by one thread. Implemented by the engine's pipeline, and by a pattern in tests.
 pub trait Dancer: Send {
     /// Takes 24 kHz mono up to the next frame that is due; says how many samples it took.
@@ -79,6 +99,11 @@ pub trait Dancer: Send {
     /// If the dancer cannot go on; the session then ends.
     fn next_frame(&mut self, draw: bool) -> Result<Option<LiveFrame<'_>>, LiveError>;
     fn set(&mut self, settings: &DanceSettings);
+    fn set_scene(&mut self, scene: &Scene);
+    /// Where changes for this dancer are made.
+    fn wardrobe(&self) -> Box<dyn Wardrobe>;
+    /// Changes; gives back what was taken off. Takes no longer than a frame has time for.
+    fn wear(&mut self, costume: Costume) -> Costume;
     /// How far ahead of the sound the dance is to be made.
     fn set_horizon(&mut self, horizon: Duration);
     /// What a frame may take from now on.
@@ -112,8 +137,9 @@ pub struct SongEntry {
 /// What a new dancer is made of.
 #[derive(Clone, Debug)]
 pub struct DancerRequest {
-    pub avatar: Arc<AvatarEntry>,
+    pub cast: Cast,
     pub settings: DanceSettings,
+    pub scene: Scene,
     pub width: u32,
     pub height: u32,
 }
@@ -220,6 +246,14 @@ impl Engine {
         avatars.retain(|a| a.id != avatar.id);
         avatars.push(avatar.clone());
         Ok(avatar)
+    }
+
+    /// A picture to dance in front of, of the frame's size.
+    ///
+    /// # Errors
+    /// If it cannot be read or is too large.
+    pub fn backdrop(&self, bytes: &[u8]) -> Result<Background, AvatarError> {
+        Background::from_encoded(bytes, self.width)
     }
 
     /// # Errors

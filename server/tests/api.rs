@@ -40,13 +40,13 @@ async fn a_session_is_made_changed_started_watched_and_removed() {
     assert_eq!(made["source"], json!({"kind": "song", "id": "sine", "loop": true}));
     assert_eq!(made["settings"]["energy"], 0.5);
     let client = reqwest::Client::new();
-    let patched: Value = client.patch(&url).json(&json!({"background": "#102030", "seed": 7, "style": 1, "fps": 15, "target_ms": 80})).send().await.unwrap().json().await.unwrap();
+    let patched: Value = client.patch(&url).json(&json!({"background": "#102030", "framing": "half", "dancers": 2, "others": ["disc"], "seed": 7, "style": 1, "fps": 15, "target_ms": 80})).send().await.unwrap().json().await.unwrap();
     assert_eq!(
         patched["settings"],
-        json!({"background": "#102030", "seed": 7, "style": 1, "energy": 0.5, "hands": 0.0, "head": 0.0, "footwork": 0.0, "facing": 0.0, "pace": "normal", "fps": 15, "target_ms": 80})
+        json!({"background": "#102030", "framing": "half", "dancers": 2, "others": ["disc"], "seed": 7, "style": 1, "energy": 0.5, "hands": 0.0, "head": 0.0, "footwork": 0.0, "facing": 0.0, "pace": "normal", "fps": 15, "target_ms": 80})
     );
     assert_eq!(patched["fps"], 15);
-    for bad in [json!({"energy": 2}), json!({"fps": 25}), json!({"target_ms": 5}), json!({"style": 9}), json!({"background": "red"}), json!({"nothing": 1}), json!({"avatar": "nobody"})] {
+    for bad in [json!({"energy": 2}), json!({"fps": 25}), json!({"target_ms": 5}), json!({"style": 9}), json!({"background": "red"}), json!({"background": "image"}), json!({"framing": "feet"}), json!({"dancers": 6}), json!({"dancers": 0}), json!({"others": ["disc", "disc", "disc", "disc", "disc"]}), json!({"others": ["nobody"]}), json!({"nothing": 1}), json!({"avatar": "nobody"})] {
         let response = client.patch(&url).json(&bad).send().await.unwrap();
         assert!(response.status().is_client_error(), "{bad}");
         assert!(response.json::<Value>().await.unwrap()["error"].is_string());
@@ -62,6 +62,32 @@ async fn a_session_is_made_changed_started_watched_and_removed() {
     assert_eq!(post(&format!("{url}/stop"), json!({}), 200).await["state"], "idle");
     assert_eq!(client.delete(&url).send().await.unwrap().status(), 204);
     assert_eq!(get(&url).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_is_uploaded_to_dance_in_front_of_and_a_broken_one_changes_nothing() {
+    let server = serve(&[]).await;
+    let made = post(&format!("{}/api/sessions", server.base), json!({"background": "stage"}), 201).await;
+    let url = format!("{}/api/sessions/{}", server.base, made["id"].as_str().unwrap());
+    let upload = async |bytes: Vec<u8>| {
+        let form = reqwest::multipart::Form::new().part("file", reqwest::multipart::Part::bytes(bytes).file_name("there.png"));
+        let response = reqwest::Client::new().post(format!("{url}/background")).multipart(form).send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let (status, answer) = upload(b"no picture".to_vec()).await;
+    assert_eq!(status, 422);
+    assert!(answer["error"].as_str().unwrap().contains("PNG"), "{answer}");
+    assert_eq!(get(&url).await.1["settings"]["background"], "stage");
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbaImage::from_pixel(30, 20, image::Rgba([9, 80, 70, 255])).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let (status, answer) = upload(png.into_inner()).await;
+    assert_eq!((status, &answer["settings"]["background"]), (200, &json!("image")));
+    // It is kept while another background is shown.
+    for background in ["transparent", "image"] {
+        let patched: Value = reqwest::Client::new().patch(&url).json(&json!({"background": background})).send().await.unwrap().json().await.unwrap();
+        assert_eq!(patched["settings"]["background"], background);
+    }
+    assert_eq!(upload(vec![0; 21 << 20]).await.0, 413);
 }
 
 #[tokio::test(flavor = "multi_thread")]

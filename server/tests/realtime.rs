@@ -12,7 +12,9 @@ use arc_swap::ArcSwap;
 use odori_server::clock::MediaClock;
 use odori_server::dancer;
 use odori_server::engine::{Compute, Draw, Machine, Options};
-use odori_server::live::DanceSettings;
+use odori_engine::picture::camera::Framing;
+use odori_engine::render::Background;
+use odori_server::live::{Cast, DanceSettings, Scene};
 use odori_server::measure::Meters;
 use odori_server::session::run::{FPS, Run, RunSetup, Wishes};
 use odori_server::session::sound::Source;
@@ -80,18 +82,16 @@ fn a_frame_on_its_way_to_the_encoder_allocates_nothing() {
     viewer.connect();
     viewers.add(viewer);
     let song = &engine.songs[0];
+    let avatars = engine.avatars();
+    let cast = |who: &[usize]| Arc::new(Cast(who.iter().map(|n| avatars[*n].clone()).collect()));
+    let stage = Scene { framing: Framing::Auto, background: Background::Stage };
+    let first = Wishes { cast: cast(&[0, 1]), prompt: None, dance: DanceSettings::default(), scene: Arc::new(stage), target: LATE, fps: FPS };
+    let wishes = Arc::new(ArcSwap::from_pointee(first.clone()));
     let run = Run::start(RunSetup {
         clock,
         viewers,
         stats: stats.clone(),
-        wishes: Arc::new(ArcSwap::from_pointee(Wishes {
-            avatar: engine.avatars()[0].clone(),
-            prompt: None,
-            dance: DanceSettings::default(),
-            background: [0; 3],
-            target: LATE,
-            fps: FPS,
-        })),
+        wishes: wishes.clone(),
         horizon: Arc::default(),
         source: Source::File { bytes: song.file.clone(), name: song.id.clone(), looped: true },
         max_bitrate_bps: 2_000_000,
@@ -103,6 +103,14 @@ fn a_frame_on_its_way_to_the_encoder_allocates_nothing() {
     let before = made();
     ARMED.store(true, Ordering::SeqCst);
     wait("two seconds of frames", Duration::from_secs(60), || made() > before + 60);
+    // Others dance, one more comes, two leave again; close up, before a colour.
+    let close = Scene { framing: Framing::Half, background: Background::Colour([90, 20, 60]) };
+    for (who, scene) in [(&[2, 1, 3][..], &first.scene), (&[1][..], &Arc::new(close))] {
+        let before = made();
+        wishes.store(Arc::new(Wishes { cast: cast(who), scene: scene.clone(), ..first.clone() }));
+        run.wishes_changed();
+        wait("frames of other dancers", Duration::from_secs(60), || made() > before + 75);
+    }
     ARMED.store(false, Ordering::SeqCst);
     run.stop();
     assert!(ELSEWHERE.load(Ordering::SeqCst) > 0, "the allocator counts: sound and encoder hand packets on");

@@ -6,14 +6,16 @@
 pub const PUPPET: &str = include_str!("../puppet.wgsl");
 /// Puppet picture to working size.
 pub const DOWNSAMPLE: &str = include_str!("../downsample.wgsl");
-/// Denoised picture and warp to frame.
+/// Denoised picture and warp, laid over the frame.
 pub const COMPOSE: &str = include_str!("../compose.wgsl");
+/// What lies behind the figures.
+pub const GROUND: &str = include_str!("../ground.wgsl");
 /// Frame to I420.
 pub const PACK: &str = include_str!("../pack.wgsl");
 
 /// Every pass with its file name.
-pub const ALL: [(&str, &str); 4] =
-    [("puppet.wgsl", PUPPET), ("downsample.wgsl", DOWNSAMPLE), ("compose.wgsl", COMPOSE), ("pack.wgsl", PACK)];
+pub const ALL: [(&str, &str); 5] =
+    [("puppet.wgsl", PUPPET), ("downsample.wgsl", DOWNSAMPLE), ("compose.wgsl", COMPOSE), ("ground.wgsl", GROUND), ("pack.wgsl", PACK)];
 
 #[cfg(test)]
 mod tests {

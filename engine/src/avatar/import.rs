@@ -28,6 +28,15 @@ pub struct ImportReport {
 
 /// Decodes PNG, JPEG or WebP (its header is checked before any pixel) and imports it.
 pub fn import_encoded(bytes: &[u8], sidecar: Option<&Sidecar>, finder: Option<&mut FigureFinder>) -> Result<(Avatar, ImportReport), AvatarError> {
+    let picture = decode(bytes)?;
+    Avatar::import(picture.width(), picture.height(), picture.into_raw(), sidecar, finder)
+}
+
+/// Decodes a picture from outside, straight alpha; its header is checked before any pixel.
+///
+/// # Errors
+/// If it is no PNG, JPEG or WebP, or too large.
+pub fn decode(bytes: &[u8]) -> Result<image::RgbaImage, AvatarError> {
     let reader = || {
         image::ImageReader::new(std::io::Cursor::new(bytes))
             .with_guessed_format()
@@ -39,8 +48,7 @@ pub fn import_encoded(bytes: &[u8], sidecar: Option<&Sidecar>, finder: Option<&m
     limits.max_alloc = Some(1 << 30);
     let mut decoder = reader()?;
     decoder.limits(limits);
-    let picture = decoder.decode().map_err(|e| AvatarError::Decode(e.to_string()))?.into_rgba8();
-    Avatar::import(width, height, picture.into_raw(), sidecar, finder)
+    Ok(decoder.decode().map_err(|e| AvatarError::Decode(e.to_string()))?.into_rgba8())
 }
 
 impl Avatar {

@@ -40,6 +40,9 @@ enum Relation {
 
 const RELATIONS: [Relation; 5] = [Relation::Together, Relation::Mirrored, Relation::Own, Relation::Canon, Relation::Mirrored];
 
+/// By dancer; those beyond the group's size are where they were last.
+type Places = [Vec3; MOST_DANCERS];
+
 pub struct Group {
     size: usize,
     /// The leader's poses, newest first.
@@ -50,8 +53,8 @@ pub struct Group {
     related: f32,
     /// Frames from dancer to dancer in a canon, fixed while it lasts.
     canon_frames: usize,
-    from: Vec<Vec3>,
-    to: Vec<Vec3>,
+    from: Places,
+    to: Places,
     moved: f32,
     bars: u32,
 }
@@ -63,30 +66,31 @@ fn place_of(dancer: usize, size: usize) -> usize {
     if dancer.is_multiple_of(2) { middle + step } else { middle - step }.min(size - 1)
 }
 
-/// Places of a formation, by dancer.
-fn formation(number: u32, size: usize) -> Vec<Vec3> {
+/// A dancer's place in a formation.
+fn formation(number: u32, dancer: usize, size: usize) -> Vec3 {
+    if size == 1 {
+        return Vec3::ZERO;
+    }
     let middle = (size - 1) as f32 / 2.0;
-    (0..size)
-        .map(|dancer| {
-            let slot = place_of(dancer, size) as f32;
-            let out = slot - middle;
-            let z = match number % 4 {
-                0 => -0.45 * out.abs(),
-                1 => 0.0,
-                2 => -0.7 * (slot % 2.0),
-                _ => 0.35 * out.abs() - 0.3,
-            };
-            let spacing = if number % 4 == 1 { SPACING_M * 1.15 } else { SPACING_M };
-            Vec3::new(out * spacing, 0.0, z)
-        })
-        .collect()
+    let slot = place_of(dancer, size) as f32;
+    let out = slot - middle;
+    let z = match number % 4 {
+        0 => -0.45 * out.abs(),
+        1 => 0.0,
+        2 => -0.7 * (slot % 2.0),
+        _ => 0.35 * out.abs() - 0.3,
+    };
+    let spacing = if number % 4 == 1 { SPACING_M * 1.15 } else { SPACING_M };
+    Vec3::new(out * spacing, 0.0, z)
 }
 
 impl Group {
     /// `size` from 1 to [`MOST_DANCERS`]; beyond, it is held to that.
     pub fn new(size: usize) -> Self {
         let size = size.clamp(1, MOST_DANCERS);
-        let to = formation(0, size);
+        // The table of mirror images is made when it is first asked for: not in the middle of a dance.
+        let _ = Pose::default().mirrored();
+        let to = std::array::from_fn(|d| if d < size { formation(0, d, size) } else { Vec3::ZERO });
         Group {
             size,
             history: VecDeque::with_capacity(HISTORY),
@@ -94,7 +98,7 @@ impl Group {
             is: Relation::Together,
             related: 1.0,
             canon_frames: 15,
-            from: to.clone(),
+            from: to,
             to,
             moved: 1.0,
             bars: 0,
@@ -121,9 +125,32 @@ impl Group {
             }
         }
         if bars.is_multiple_of(FORMATION_BARS) && self.moved == 1.0 {
-            self.from = std::mem::replace(&mut self.to, formation(bars / FORMATION_BARS, self.size));
-            self.moved = 0.0;
+            self.form(bars / FORMATION_BARS, self.size);
         }
+    }
+
+    /// From where everybody is into a formation; who comes new begins there.
+    fn form(&mut self, number: u32, before: usize) {
+        let here: Places = std::array::from_fn(|d| self.place(d));
+        for (d, place) in here.into_iter().enumerate() {
+            self.to[d] = if d < self.size { formation(number, d, self.size) } else { place };
+            self.from[d] = if d < before { place } else { self.to[d] };
+        }
+        self.moved = 0.0;
+    }
+
+    /// More or fewer dancers, 1 to [`MOST_DANCERS`]: those who stay find new places.
+    pub fn resize(&mut self, size: usize) {
+        let before = self.size;
+        self.size = size.clamp(1, MOST_DANCERS);
+        if self.size != before {
+            self.form(self.bars / FORMATION_BARS, before);
+        }
+    }
+
+    /// Whether everybody has arrived.
+    pub fn settled(&self) -> bool {
+        self.moved == 1.0
     }
 
     fn related_to(&self, relation: Relation, dancer: usize, own: &Pose) -> Pose {
@@ -173,6 +200,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn who_stays_moves_to_a_new_place_and_never_jumps() {
+        let mut group = Group::new(1);
+        let mut before: Vec<Vec3> = vec![group.place(0)];
+        for (frame, size) in (0..600).map(|f| (f, [1, 3, 5, 2, 1, 4][f as usize / 100])) {
+            group.resize(size);
+            group.step(&Pose::default(), frame / 60, &BeatState::default());
+            let now: Vec<Vec3> = (0..size).map(|d| group.place(d)).collect();
+            assert!(now.iter().zip(&before).all(|(a, b)| a.distance(*b) < 0.1), "frame {frame}: {before:?} to {now:?}");
+            before = now;
+        }
+        group.resize(1);
+        (0..100).for_each(|_| group.step(&Pose::default(), 9, &BeatState::default()));
+        assert!(group.settled() && group.place(0) == Vec3::ZERO);
     }
 
     #[test]

@@ -209,10 +209,9 @@ impl Dancer {
         let lifts = self.director.step(&mut pose, staging, (1.0 - self.rest) * self.moving);
         self.startle.step(&mut pose);
         let root = Vec3::new(pose.root.x, 0.0, pose.root.z);
-        if staging.keep_place {
-            self.wander += (root - self.wander) / WANDER_FRAMES;
-            pose.root -= self.wander;
-        }
+        // A soloist's is nothing, and one who is alone again lets go of it little by little.
+        self.wander += (if staging.keep_place { root } else { Vec3::ZERO } - self.wander) / WANDER_FRAMES;
+        pose.root -= self.wander;
         pose.root += staging.place;
         self.feet.step(&mut pose, lifts);
         self.shown = pose;

@@ -1,9 +1,11 @@
-//! Down to the working size and back up to the frame, on the CPU: twins of `downsample.wgsl` and `compose.wgsl`.
+//! Down to the working size and back up, laid over the frame, on the CPU: twins of `downsample.wgsl` and `compose.wgsl`.
 //!
 //! Values are stored sRGB as 0 to 1, premultiplied; nothing is linearised. No allocation after the first frame.
 
-use super::cpu::PuppetPicture;
-use super::{Background, Size};
+use glam::Vec2;
+
+use super::cpu::{PuppetPicture, Rect};
+use super::{Size, View};
 
 /// Channels of the puppet at the working size: premultiplied RGBA, then validity.
 pub const WORK_CHANNELS: usize = 5;
@@ -108,49 +110,80 @@ fn between(warp: &[[u8; 4]], width: usize, height: usize, x: f32, y: f32) -> [f3
     })
 }
 
+/// Working pixels by which the denoised figure may be larger than the puppet.
+const GROWTH: f32 = 12.0;
+
 /// Keeps the vertically interpolated row and the taps of every column between frames.
 #[derive(Default)]
 pub struct Composer {
     row: Vec<Column>,
     /// Per output column: left tap, right tap, weight of the right one.
     taps: Vec<(u32, u32, f32)>,
-    taps_for: (usize, usize),
+    taps_for: Option<(usize, usize, View)>,
 }
 
-fn tap(i: usize, full: usize, work: usize) -> (u32, u32, f32) {
-    let p = ((i as f32 + 0.5) * (work as f32 / full as f32) - 0.5).clamp(0.0, (work - 1) as f32);
+/// The working pixels on both sides of output pixel `i`, of `span` pixels from `origin` on.
+fn tap(i: usize, origin: f32, span: f32, work: usize) -> (u32, u32, f32) {
+    let p = ((i as f32 + 0.5 - origin) * (work as f32 / span) - 0.5).clamp(0.0, (work - 1) as f32);
     let a = p as u32;
     (a, (a + 1).min(work as u32 - 1), p - a as f32)
 }
 
+/// Lays a premultiplied pixel over another.
+#[inline]
+fn over(under: &mut [u8; 4], pixel: [u8; 4]) {
+    let keep = 255 - pixel[3] as u32;
+    for c in 0..4 {
+        under[c] = (pixel[c] as u32 + (under[c] as u32 * keep + 127) / 255).min(255) as u8;
+    }
+}
+
 impl Composer {
-    /// `denoised` is work * [`DENOISED_CHANNELS`]; `out` takes picture.height * picture.width * 4 bytes.
-    pub fn compose(&mut self, picture: &PuppetPicture, work: Size, denoised: Option<&[f32]>, background: &Background, out: &mut [u8]) {
+    /// Lays a figure over `out`, picture.height * picture.width * 4 bytes, as opaque as `fade` says. `denoised` is
+    /// work * [`DENOISED_CHANNELS`] and covers the figure's own picture, which `view` places in the frame.
+    pub fn compose(&mut self, picture: &PuppetPicture, work: Size, denoised: Option<&[f32]>, view: &View, fade: f32, out: &mut [u8]) {
         let (fw, fh) = (picture.width, picture.height);
         let frame: &mut [[u8; 4]] = bytemuck::cast_slice_mut(out);
         let warp: &[[u8; 4]] = bytemuck::cast_slice(&picture.rgba);
-        let Some(denoised) = denoised else {
-            frame.copy_from_slice(warp);
-            return lay_over(frame, background);
+        let fade = (fade.clamp(0.0, 1.0) * 256.0) as u32;
+        let lay = |under: &mut [u8; 4], pixel: [u8; 4]| match fade {
+            256 => over(under, pixel),
+            _ => over(under, pixel.map(|v| ((v as u32 * fade) >> 8) as u8)),
         };
-        if self.taps_for != (fw, work.width) {
-            self.taps_for = (fw, work.width);
+        let Some(denoised) = denoised else {
+            let Rect { x0, y0, x1, y1 } = picture.drawn;
+            for y in y0..y1 {
+                let row = y * fw + x0..y * fw + x1;
+                frame[row.clone()].iter_mut().zip(&warp[row]).filter(|(_, w)| w[3] > 0).for_each(|(o, w)| lay(o, *w));
+            }
+            return;
+        };
+        if self.taps_for != Some((fw, work.width, *view)) {
+            self.taps_for = Some((fw, work.width, *view));
             self.taps.clear();
-            self.taps.extend((0..fw).map(|x| tap(x, fw, work.width)));
+            self.taps.extend((0..fw).map(|x| tap(x, view.origin.x, fw as f32 * view.scale, work.width)));
         }
         self.row.resize(work.width, Column::default());
-        let enlarge = [fw as f32 / work.width as f32, fh as f32 / work.height as f32];
+        let span = Vec2::new(fw as f32, fh as f32) * view.scale;
+        let enlarge = [span.x / work.width as f32, span.y / work.height as f32];
+        let Rect { x0, y0, x1, y1 } = reach(picture, enlarge);
         let stride = work.width * DENOISED_CHANNELS;
-        for y in 0..fh {
-            let (a, b, k) = tap(y, fh, work.height);
+        let outside = |i: usize, origin: f32, span: f32| !(0.0..span).contains(&(i as f32 + 0.5 - origin));
+        for y in y0..y1 {
+            let row = y * fw + x0..y * fw + x1;
+            let beyond = outside(y, view.origin.y, span.y);
+            let (a, b, k) = tap(y, view.origin.y, span.y, work.height);
             let at = |r: u32| r as usize * stride..(r as usize + 1) * stride;
             self.mix_rows(&denoised[at(a)], &denoised[at(b)], k, enlarge);
-            let rows = y * fw..(y + 1) * fw;
-            for (x, ((o, w), &(l, r, k))) in frame[rows.clone()].iter_mut().zip(&warp[rows]).zip(&self.taps).enumerate() {
+            for (x, ((o, w), &(l, r, k))) in (x0..).zip(frame[row.clone()].iter_mut().zip(&warp[row]).zip(&self.taps[x0..x1])) {
+                // The network saw the figure's own picture only: beyond it the warp stands alone.
+                if beyond || outside(x, view.origin.x, span.x) {
+                    lay(o, *w);
+                    continue;
+                }
                 let (l, r) = (&self.row[l as usize], &self.row[r as usize]);
                 // Most of a frame is empty.
                 if [l.denoised[3], r.denoised[3], l.moved[3], r.moved[3]].iter().all(|&a| a < 0.4) {
-                    *o = [0; 4];
                     continue;
                 }
                 let shift: [f32; 2] = std::array::from_fn(|i| l.flow[i] + (r.flow[i] - l.flow[i]) * k);
@@ -164,10 +197,9 @@ impl Composer {
                     v[c] = clean + mask * (sharp[c] - low);
                 }
                 let alpha = v[3].clamp(0.0, 255.0);
-                *o = v.map(|v| code(v.max(0.0).min(alpha)));
+                lay(o, v.map(|v| code(v.max(0.0).min(alpha))));
             }
         }
-        lay_over(frame, background);
     }
 
     fn mix_rows(&mut self, top: &[f32], bottom: &[f32], k: f32, enlarge: [f32; 2]) {
@@ -184,22 +216,9 @@ impl Composer {
     }
 }
 
-fn lay_over(frame: &mut [[u8; 4]], background: &Background) {
-    let over = |p: &mut [u8; 4], g: [u8; 3]| {
-        let keep = 255 - p[3] as u32;
-        for c in 0..3 {
-            p[c] = (p[c] as u32 + (g[c] as u32 * keep + 127) / 255).min(255) as u8;
-        }
-        p[3] = 255;
-    };
-    match background {
-        Background::Clear => {}
-        Background::Colour(g) => frame.iter_mut().for_each(|p| over(p, *g)),
-        Background::Picture(picture) => {
-            let ground: &[[u8; 4]] = bytemuck::cast_slice(&picture.rgba);
-            if ground.len() == frame.len() {
-                frame.iter_mut().zip(ground).for_each(|(p, g)| over(p, [g[0], g[1], g[2]]));
-            }
-        }
-    }
+/// Where the figure can be.
+fn reach(picture: &PuppetPicture, enlarge: [f32; 2]) -> Rect {
+    let Rect { x0, y0, x1, y1 } = picture.drawn;
+    let more = Vec2::from(enlarge) * GROWTH;
+    Rect::around(Vec2::new(x0 as f32, y0 as f32) - more, Vec2::new(x1 as f32, y1 as f32) + more, picture.width, picture.height)
 }

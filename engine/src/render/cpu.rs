@@ -4,6 +4,7 @@
 
 use glam::{Mat2, Vec2};
 
+use super::View;
 use super::raster::{Target, TexturedVertex, triangle};
 use crate::avatar::{Avatar, BONES, BoneTransform, Image, LAYER_COUNT, Layer, PuppetFrame, Vertex};
 
@@ -18,6 +19,26 @@ pub struct PuppetPicture {
     pub validity: Vec<u8>,
     /// 0 nothing, else layer + 1.
     pub part: Vec<u8>,
+    /// Outside of it nothing is drawn.
+    pub drawn: Rect,
+}
+
+/// Whole pixels from `x0, y0` up to, and without, `x1, y1`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rect {
+    pub x0: usize,
+    pub y0: usize,
+    pub x1: usize,
+    pub y1: usize,
+}
+
+impl Rect {
+    /// All pixels that lie between two corners, as far as they are within a picture.
+    pub fn around(low: Vec2, high: Vec2, width: usize, height: usize) -> Self {
+        let within = |v: f32, most: usize| v.clamp(0.0, most as f32) as usize;
+        let (x0, y0) = (within(low.x.floor(), width), within(low.y.floor(), height));
+        Rect { x0, y0, x1: within(high.x.ceil(), width).max(x0), y1: within(high.y.ceil(), height).max(y0) }
+    }
 }
 
 impl PuppetPicture {
@@ -27,13 +48,15 @@ impl PuppetPicture {
             self.rgba.resize(width * height * 4, 0);
             self.validity.resize(width * height, 0);
             self.part.resize(width * height, 0);
+            self.drawn = Rect { x0: 0, y0: 0, x1: width, y1: height };
         }
     }
 
     fn clear(&mut self) {
-        self.rgba.fill(0);
-        self.validity.fill(0);
-        self.part.fill(0);
+        let rows = self.drawn.y0 * self.width..self.drawn.y1 * self.width;
+        self.rgba[rows.start * 4..rows.end * 4].fill(0);
+        self.validity[rows.clone()].fill(0);
+        self.part[rows].fill(0);
     }
 }
 
@@ -75,26 +98,37 @@ impl CpuPuppet {
 
     /// Draws `frame` at `width` x `height`; the frame's own picture is scaled to fit.
     pub fn draw(&mut self, frame: &PuppetFrame, width: usize, height: usize) -> &PuppetPicture {
+        let mut picture = std::mem::take(&mut self.picture);
+        self.draw_into(frame, &View::WHOLE, width, height, &mut picture);
+        self.picture = picture;
+        &self.picture
+    }
+
+    /// The same into a picture of the caller's, whose own pixels `view` takes to where they are shown.
+    pub fn draw_into(&mut self, frame: &PuppetFrame, view: &View, width: usize, height: usize, picture: &mut PuppetPicture) {
         let to = Vec2::new(width as f32 / frame.width, height as f32 / frame.height);
-        let level = atlas_level(frame.scale * to.y);
+        let level = atlas_level(frame.scale * to.y * view.scale);
         let shrink = 1.0 / (1 << level) as f32;
         let linear: [Mat2; BONES] = std::array::from_fn(|b| frame.bones[b].linear());
+        let (mut low, mut high) = (Vec2::INFINITY, Vec2::NEG_INFINITY);
         for (v, out) in self.vertices.iter().zip(&mut self.skinned) {
             let (position, trust) = skin(v, &frame.bones, &linear);
             *out = TexturedVertex {
-                position: position * to,
+                position: view.apply(position * to),
                 uv: Vec2::from(v.uv) * shrink,
                 validity: v.validity * trust,
             };
+            (low, high) = (low.min(out.position), high.max(out.position));
         }
-        self.picture.resize(width, height);
-        self.picture.clear();
+        picture.resize(width, height);
+        picture.clear();
+        picture.drawn = Rect::around(low - 1.0, high + 1.0, width, height);
         let mut target = Target {
             width,
             height,
-            rgba: &mut self.picture.rgba,
-            validity: &mut self.picture.validity,
-            part: &mut self.picture.part,
+            rgba: &mut picture.rgba,
+            validity: &mut picture.validity,
+            part: &mut picture.part,
         };
         for &layer in &frame.order {
             let Layer { start, count } = self.layers[layer as usize];
@@ -103,12 +137,22 @@ impl CpuPuppet {
                 triangle(&mut target, &self.atlas[level], corners, layer + 1);
             }
         }
-        &self.picture
     }
 
     pub fn picture(&self) -> &PuppetPicture {
         &self.picture
     }
+}
+
+/// Where a frame shows the part of the figure that one layer draws: its corners, pixels of the frame's own picture.
+pub fn layer_extent(avatar: &Avatar, frame: &PuppetFrame, layer: usize) -> [Vec2; 2] {
+    let linear: [Mat2; BONES] = std::array::from_fn(|b| frame.bones[b].linear());
+    let Layer { start, count } = avatar.layers[layer];
+    let corners = avatar.indices[start as usize..(start + count) as usize].iter();
+    corners.fold([Vec2::INFINITY, Vec2::NEG_INFINITY], |[low, high], &i| {
+        let (p, _) = skin(&avatar.vertices[i as usize], &frame.bones, &linear);
+        [low.min(p), high.max(p)]
+    })
 }
 
 /// Bones meet at a vertex's pivot, and their angles are blended, not their matrices: a bend keeps its thickness.

@@ -8,7 +8,8 @@ use wgpu::util::{BufferInitDescriptor, DeviceExt};
 use super::compose::{DENOISED_CHANNELS, WORK_CHANNELS};
 use super::cpu::atlas_level;
 use super::yuv::{Matrix, i420_len, pack_i420};
-use super::{Background, RenderError, Size};
+use super::ground::{Background, GLOSS, Ground, LIGHT, MOST_SHADOWS, Shadow};
+use super::{RenderError, Size, View};
 use crate::avatar::{Avatar, BONES, BoneTransform, LAYER_COUNT, Layer, PuppetFrame};
 
 const COLOUR: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
@@ -34,9 +35,10 @@ impl std::fmt::Display for GpuInfo {
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(super) struct PuppetParams {
     pub to_clip: [f32; 2],
+    pub clip: [f32; 2],
     pub to_uv: [f32; 2],
     pub level: f32,
-    pub pad: [f32; 3],
+    pub pad: f32,
 }
 
 #[repr(C)]
@@ -51,10 +53,25 @@ pub(super) struct Sizes {
 pub(super) struct ComposeParams {
     pub full: [u32; 2],
     pub work: [u32; 2],
-    pub ground: [f32; 4],
+    pub origin: [f32; 2],
+    pub scale: f32,
+    pub fade: f32,
     pub denoised: u32,
-    pub pictured: u32,
-    pub pad: [u32; 2],
+    pub pad: [u32; 3],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(super) struct GroundParams {
+    pub full: [u32; 2],
+    pub kind: u32,
+    pub shadows: u32,
+    pub colour: [f32; 4],
+    pub origin: [f32; 2],
+    pub scale: f32,
+    pub gloss: f32,
+    pub mirror: f32,
+    pub pad: [f32; 3],
 }
 
 #[repr(C)]
@@ -73,43 +90,126 @@ pub struct GpuDrawer {
     puppet: wgpu::RenderPipeline,
     downsample: wgpu::ComputePipeline,
     compose: wgpu::ComputePipeline,
+    ground: wgpu::ComputePipeline,
     pack: wgpu::ComputePipeline,
-    sampler: wgpu::Sampler,
-    bones: wgpu::Buffer,
-    puppet_params: wgpu::Buffer,
-    character: Option<Character>,
+    maker: GpuPuppetMaker,
     targets: Option<Targets>,
+    works: Option<Works>,
+    /// Of the newest figure.
+    view: View,
     working: Vec<f32>,
     frame: Vec<u8>,
+    painted: Vec<u8>,
 }
 
-struct Character {
+/// Readies characters for one device.
+#[derive(Clone)]
+pub struct GpuPuppetMaker {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    layout: wgpu::BindGroupLayout,
+    sampler: wgpu::Sampler,
+    bones: wgpu::Buffer,
+    params: wgpu::Buffer,
+}
+
+/// A character on the device.
+pub struct GpuPuppet {
     indices: wgpu::Buffer,
     layers: [Layer; LAYER_COUNT],
     atlas: [f32; 2],
     group: wgpu::BindGroup,
 }
 
-/// Everything that depends on the sizes.
-struct Targets {
-    full: Size,
-    work: Size,
+/// What a puppet is painted on.
+struct Canvas {
+    size: Size,
     colour: wgpu::TextureView,
     aux: wgpu::TextureView,
-    working: wgpu::Buffer,
-    working_read: wgpu::Buffer,
-    denoised: wgpu::Buffer,
+}
+
+/// Everything that depends on the frame's size.
+struct Targets {
+    full: Size,
+    shown: Canvas,
     backdrop: wgpu::Buffer,
     backdrop_is: Option<std::sync::Arc<crate::avatar::Image>>,
     frame: wgpu::Buffer,
     frame_read: wgpu::Buffer,
-    compose_params: wgpu::Buffer,
+    ground_params: wgpu::Buffer,
+    light: wgpu::Buffer,
+    shadows: wgpu::Buffer,
+    floors: wgpu::Buffer,
+    painted: wgpu::Buffer,
+    painted_read: wgpu::Buffer,
     pack_params: wgpu::Buffer,
     planes: wgpu::Buffer,
     planes_read: wgpu::Buffer,
-    downsample_group: wgpu::BindGroup,
-    compose_group: wgpu::BindGroup,
+    ground_group: wgpu::BindGroup,
     pack_group: wgpu::BindGroup,
+}
+
+/// Everything that depends on the working size too.
+struct Works {
+    full: Size,
+    work: Size,
+    /// The figure's own picture, where the frame shows another one.
+    own: Canvas,
+    working: wgpu::Buffer,
+    working_read: wgpu::Buffer,
+    denoised: wgpu::Buffer,
+    compose_params: wgpu::Buffer,
+    shown_group: wgpu::BindGroup,
+    own_group: wgpu::BindGroup,
+    compose_group: wgpu::BindGroup,
+}
+
+impl GpuPuppetMaker {
+    pub(super) fn make(&self, avatar: &Avatar) -> GpuPuppet {
+        let d = &self.device;
+        let init = |label, contents: &[u8], usage| d.create_buffer_init(&BufferInitDescriptor { label: Some(label), contents, usage });
+        let vertices = init("vertices", bytemuck::cast_slice(&avatar.vertices), wgpu::BufferUsages::STORAGE);
+        let indices = init("indices", bytemuck::cast_slice(&avatar.indices), wgpu::BufferUsages::INDEX);
+        let half = avatar.atlas.halved();
+        let quarter = half.halved();
+        let size = extent(avatar.atlas.width, avatar.atlas.height);
+        let texture = d.create_texture(&wgpu::TextureDescriptor {
+            label: Some("atlas"),
+            size,
+            mip_level_count: 3,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: COLOUR,
+            usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
+            view_formats: &[],
+        });
+        for (level, image) in [&avatar.atlas, &half, &quarter].into_iter().enumerate() {
+            self.queue.write_texture(
+                wgpu::TexelCopyTextureInfo {
+                    texture: &texture,
+                    mip_level: level as u32,
+                    origin: wgpu::Origin3d::ZERO,
+                    aspect: wgpu::TextureAspect::All,
+                },
+                &image.rgba,
+                wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(image.width * 4), rows_per_image: None },
+                extent(image.width, image.height),
+            );
+        }
+        let view = texture.create_view(&Default::default());
+        let group = d.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("puppet"),
+            layout: &self.layout,
+            entries: &[
+                entry(0, vertices.as_entire_binding()),
+                entry(1, self.bones.as_entire_binding()),
+                entry(2, self.params.as_entire_binding()),
+                entry(3, wgpu::BindingResource::TextureView(&view)),
+                entry(4, wgpu::BindingResource::Sampler(&self.sampler)),
+            ],
+        });
+        GpuPuppet { indices, layers: avatar.layers, atlas: [avatar.atlas.width as f32, avatar.atlas.height as f32], group }
+    }
 }
 
 impl GpuDrawer {
@@ -160,6 +260,7 @@ impl GpuDrawer {
         };
         let downsample = compute("downsample", odori_shaders::DOWNSAMPLE);
         let compose = compute("compose", odori_shaders::COMPOSE);
+        let ground = compute("ground", odori_shaders::GROUND);
         let pack = compute("pack", odori_shaders::PACK);
         let puppet = puppet_pipeline(&device);
         let sampler = device.create_sampler(&wgpu::SamplerDescriptor {
@@ -170,6 +271,14 @@ impl GpuDrawer {
         use wgpu::BufferUsages as U;
         let bones = buffer(&device, "bones", size_of::<[BoneTransform; BONES]>(), U::STORAGE | U::COPY_DST);
         let puppet_params = buffer(&device, "puppet params", size_of::<PuppetParams>(), U::UNIFORM | U::COPY_DST);
+        let maker = GpuPuppetMaker {
+            device: device.clone(),
+            queue: queue.clone(),
+            layout: puppet.get_bind_group_layout(0),
+            sampler,
+            bones,
+            params: puppet_params,
+        };
         GpuDrawer {
             device,
             queue,
@@ -177,14 +286,15 @@ impl GpuDrawer {
             puppet,
             downsample,
             compose,
+            ground,
             pack,
-            sampler,
-            bones,
-            puppet_params,
-            character: None,
+            maker,
             targets: None,
+            works: None,
+            view: View::WHOLE,
             working: Vec::new(),
             frame: Vec::new(),
+            painted: Vec::new(),
         }
     }
 
@@ -192,73 +302,36 @@ impl GpuDrawer {
         &self.info
     }
 
-    pub fn set_avatar(&mut self, avatar: &Avatar) {
-        let d = &self.device;
-        let init = |label, contents: &[u8], usage| d.create_buffer_init(&BufferInitDescriptor { label: Some(label), contents, usage });
-        let vertices = init("vertices", bytemuck::cast_slice(&avatar.vertices), wgpu::BufferUsages::STORAGE);
-        let indices = init("indices", bytemuck::cast_slice(&avatar.indices), wgpu::BufferUsages::INDEX);
-        let half = avatar.atlas.halved();
-        let quarter = half.halved();
-        let size = extent(avatar.atlas.width, avatar.atlas.height);
-        let texture = d.create_texture(&wgpu::TextureDescriptor {
-            label: Some("atlas"),
-            size,
-            mip_level_count: 3,
-            sample_count: 1,
-            dimension: wgpu::TextureDimension::D2,
-            format: COLOUR,
-            usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
-            view_formats: &[],
-        });
-        for (level, image) in [&avatar.atlas, &half, &quarter].into_iter().enumerate() {
-            self.queue.write_texture(
-                wgpu::TexelCopyTextureInfo {
-                    texture: &texture,
-                    mip_level: level as u32,
-                    origin: wgpu::Origin3d::ZERO,
-                    aspect: wgpu::TextureAspect::All,
-                },
-                &image.rgba,
-                wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(image.width * 4), rows_per_image: None },
-                extent(image.width, image.height),
-            );
-        }
-        let view = texture.create_view(&Default::default());
-        let group = d.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("puppet"),
-            layout: &self.puppet.get_bind_group_layout(0),
-            entries: &[
-                entry(0, vertices.as_entire_binding()),
-                entry(1, self.bones.as_entire_binding()),
-                entry(2, self.puppet_params.as_entire_binding()),
-                entry(3, wgpu::BindingResource::TextureView(&view)),
-                entry(4, wgpu::BindingResource::Sampler(&self.sampler)),
-            ],
-        });
-        self.character = Some(Character {
-            indices,
-            layers: avatar.layers,
-            atlas: [avatar.atlas.width as f32, avatar.atlas.height as f32],
-            group,
-        });
+    pub(super) fn puppet_maker(&self) -> GpuPuppetMaker {
+        self.maker.clone()
     }
 
-    pub(super) fn draw_puppet(&mut self, frame: &PuppetFrame, full: Size, work: Size) -> Result<&[f32], RenderError> {
-        if self.targets.as_ref().is_none_or(|t| (t.full, t.work) != (full, work)) {
-            self.targets = Some(self.make_targets(full, work));
-        }
-        let (Some(character), Some(targets)) = (&self.character, &self.targets) else {
-            return Err(RenderError::NoAvatar);
+    pub(super) fn begin(&mut self, full: Size) {
+        let targets = match self.targets.take().filter(|t| t.full == full) {
+            Some(targets) => targets,
+            None => {
+                self.works = None;
+                self.make_targets(full)
+            }
         };
-        let level = atlas_level(frame.scale * full.height as f32 / frame.height);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.clear_buffer(&targets.frame, 0, None);
+        self.queue.submit([encoder.finish()]);
+        self.targets = Some(targets);
+    }
+
+    /// Paints the puppet; its own pixels are `view`ed.
+    fn paint(&self, puppet: &GpuPuppet, frame: &PuppetFrame, view: &View, canvas: &Canvas) -> wgpu::CommandEncoder {
+        let (width, height) = (canvas.size.width as f32, canvas.size.height as f32);
         let params = PuppetParams {
-            to_clip: [2.0 / frame.width, 2.0 / frame.height],
-            to_uv: character.atlas.map(|v| 1.0 / v),
-            level: level as f32,
-            pad: [0.0; 3],
+            to_clip: [2.0 * view.scale / frame.width, -2.0 * view.scale / frame.height],
+            clip: [2.0 * view.origin.x / width - 1.0, 1.0 - 2.0 * view.origin.y / height],
+            to_uv: puppet.atlas.map(|v| 1.0 / v),
+            level: atlas_level(frame.scale * view.scale * height / frame.height) as f32,
+            pad: 0.0,
         };
-        self.queue.write_buffer(&self.bones, 0, bytemuck::bytes_of(&frame.bones));
-        self.queue.write_buffer(&self.puppet_params, 0, bytemuck::bytes_of(&params));
+        self.queue.write_buffer(&self.maker.bones, 0, bytemuck::bytes_of(&frame.bones));
+        self.queue.write_buffer(&self.maker.params, 0, bytemuck::bytes_of(&params));
         let mut encoder = self.device.create_command_encoder(&Default::default());
         {
             let attach = |view| {
@@ -271,67 +344,128 @@ impl GpuDrawer {
             };
             let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
                 label: Some("puppet"),
-                color_attachments: &[attach(&targets.colour), attach(&targets.aux)],
+                color_attachments: &[attach(&canvas.colour), attach(&canvas.aux)],
                 ..Default::default()
             });
             pass.set_pipeline(&self.puppet);
-            pass.set_bind_group(0, &character.group, &[]);
-            pass.set_index_buffer(character.indices.slice(..), wgpu::IndexFormat::Uint32);
+            pass.set_bind_group(0, &puppet.group, &[]);
+            pass.set_index_buffer(puppet.indices.slice(..), wgpu::IndexFormat::Uint32);
             for &layer in &frame.order {
-                let Layer { start, count } = character.layers[layer as usize];
+                let Layer { start, count } = puppet.layers[layer as usize];
                 pass.draw_indexed(start..start + count, 0, layer as u32..layer as u32 + 1);
             }
         }
-        dispatch(&mut encoder, &self.downsample, &targets.downsample_group, work.width.div_ceil(8), work.height.div_ceil(8));
-        encoder.copy_buffer_to_buffer(&targets.working, 0, &targets.working_read, 0, targets.working.size());
+        encoder
+    }
+
+    pub(super) fn draw_puppet(&mut self, puppet: &GpuPuppet, frame: &PuppetFrame, view: &View, work: Option<Size>) -> Result<&[f32], RenderError> {
+        let full = self.targets.as_ref().ok_or(RenderError::NoFrame)?.full;
+        // Without a working size the one that is there serves.
+        let wanted = work.or(self.works.as_ref().map(|w| w.work)).unwrap_or(Size::square(16));
+        let works = match self.works.take().filter(|w| (w.full, w.work) == (full, wanted)) {
+            Some(works) => works,
+            None => self.make_works(wanted)?,
+        };
+        self.works = Some(works);
+        let (Some(works), Some(targets)) = (&self.works, &self.targets) else { return Err(RenderError::NoFrame) };
+        self.view = *view;
+        self.working.resize(work.map_or(0, Size::pixels) * WORK_CHANNELS, 0.0);
+        let small = (*view != View::WHOLE).then_some(&works.own).filter(|_| work.is_some());
+        if let Some(own) = small {
+            let encoder = self.paint(puppet, frame, &View::WHOLE, own);
+            self.queue.submit([encoder.finish()]);
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            dispatch(&mut encoder, &self.downsample, &works.own_group, works.work.width.div_ceil(8), works.work.height.div_ceil(8));
+            self.queue.submit([encoder.finish()]);
+        }
+        let mut encoder = self.paint(puppet, frame, view, &targets.shown);
+        if work.is_some() {
+            if small.is_none() {
+                dispatch(&mut encoder, &self.downsample, &works.shown_group, works.work.width.div_ceil(8), works.work.height.div_ceil(8));
+            }
+            encoder.copy_buffer_to_buffer(&works.working, 0, &works.working_read, 0, works.working.size());
+        }
         self.queue.submit([encoder.finish()]);
-        self.working.resize(work.pixels() * WORK_CHANNELS, 0.0);
-        read(&self.device, &targets.working_read, bytemuck::cast_slice_mut(&mut self.working))?;
+        if work.is_some() {
+            read(&self.device, &works.working_read, bytemuck::cast_slice_mut(&mut self.working))?;
+        }
         Ok(&self.working)
     }
 
-    pub(super) fn compose(&mut self, denoised: Option<&[f32]>, background: &Background) -> Result<&[u8], RenderError> {
-        let targets = self.targets.as_mut().ok_or(RenderError::NoAvatar)?;
-        let (full, work) = (targets.full, targets.work);
+    pub(super) fn lay(&mut self, denoised: Option<&[f32]>, fade: f32) -> Result<(), RenderError> {
+        let works = self.works.as_ref().ok_or(RenderError::NoFrame)?;
+        let (full, work) = (works.full, works.work);
         if let Some(d) = denoised {
-            self.queue.write_buffer(&targets.denoised, 0, bytemuck::cast_slice(&d[..work.pixels() * DENOISED_CHANNELS]));
+            self.queue.write_buffer(&works.denoised, 0, bytemuck::cast_slice(&d[..work.pixels() * DENOISED_CHANNELS]));
         }
-        let mut ground = [0.0; 4];
-        let mut pictured = 0;
-        match background {
-            Background::Clear => {}
-            Background::Colour(c) => ground = [c[0] as f32 / 255.0, c[1] as f32 / 255.0, c[2] as f32 / 255.0, 1.0],
-            Background::Picture(p) if p.rgba.len() == full.pixels() * 4 => {
-                pictured = 1;
-                if !targets.backdrop_is.as_ref().is_some_and(|b| std::sync::Arc::ptr_eq(b, p)) {
-                    self.queue.write_buffer(&targets.backdrop, 0, &p.rgba);
-                    targets.backdrop_is = Some(p.clone());
-                }
-            }
-            Background::Picture(_) => {}
-        }
-        let pair = |s: Size| [s.width as u32, s.height as u32];
         let params = ComposeParams {
             full: pair(full),
             work: pair(work),
-            ground,
+            origin: self.view.origin.into(),
+            scale: self.view.scale,
+            fade: fade.clamp(0.0, 1.0),
             denoised: denoised.is_some() as u32,
-            pictured,
-            pad: [0; 2],
+            pad: [0; 3],
         };
-        self.queue.write_buffer(&targets.compose_params, 0, bytemuck::bytes_of(&params));
+        self.queue.write_buffer(&works.compose_params, 0, bytemuck::bytes_of(&params));
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        dispatch(&mut encoder, &self.compose, &targets.compose_group, full.width.div_ceil(8), full.height.div_ceil(8));
+        dispatch(&mut encoder, &self.compose, &works.compose_group, full.width.div_ceil(8), full.height.div_ceil(8));
+        self.queue.submit([encoder.finish()]);
+        Ok(())
+    }
+
+    pub(super) fn finish(&mut self, ground: Option<&Ground<'_>>) -> Result<(&[u8], &[u8]), RenderError> {
+        let targets = self.targets.as_mut().ok_or(RenderError::NoFrame)?;
+        let full = targets.full;
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        if let Some(ground) = ground {
+            let (kind, colour) = match ground.background {
+                Background::Colour(c) => (0, c.map(|v| f32::from(v) / 255.0)),
+                Background::Picture(p) if p.rgba.len() == full.pixels() * 4 => {
+                    if !targets.backdrop_is.as_ref().is_some_and(|b| std::sync::Arc::ptr_eq(b, p)) {
+                        self.queue.write_buffer(&targets.backdrop, 0, &p.rgba);
+                        targets.backdrop_is = Some(p.clone());
+                    }
+                    (1, [0.0; 3])
+                }
+                Background::Stage => (2, [0.0; 3]),
+                Background::Clear | Background::Picture(_) => (0, [0.0; 3]),
+            };
+            let mirrors = kind == 2 && ground.floors.len() == full.width;
+            let params = GroundParams {
+                full: pair(full),
+                kind,
+                shadows: ground.shadows().len() as u32,
+                colour: [colour[0], colour[1], colour[2], 1.0],
+                origin: ground.view.origin.into(),
+                scale: ground.view.scale,
+                gloss: if mirrors { GLOSS } else { 0.0 },
+                mirror: ground.mirror(full).max(1.0),
+                pad: [0.0; 3],
+            };
+            self.queue.write_buffer(&targets.ground_params, 0, bytemuck::bytes_of(&params));
+            self.queue.write_buffer(&targets.light, 0, bytemuck::cast_slice(&ground.light.cells));
+            self.queue.write_buffer(&targets.shadows, 0, bytemuck::cast_slice(ground.shadows()));
+            if mirrors {
+                self.queue.write_buffer(&targets.floors, 0, bytemuck::cast_slice(ground.floors));
+            }
+            dispatch(&mut encoder, &self.ground, &targets.ground_group, full.width.div_ceil(8), full.height.div_ceil(8));
+            encoder.copy_buffer_to_buffer(&targets.painted, 0, &targets.painted_read, 0, targets.painted.size());
+        }
         encoder.copy_buffer_to_buffer(&targets.frame, 0, &targets.frame_read, 0, targets.frame.size());
         self.queue.submit([encoder.finish()]);
         self.frame.resize(full.pixels() * 4, 0);
         read(&self.device, &targets.frame_read, &mut self.frame)?;
-        Ok(&self.frame)
+        self.painted.resize(if ground.is_some() { full.pixels() * 4 } else { 0 }, 0);
+        if ground.is_some() {
+            read(&self.device, &targets.painted_read, &mut self.painted)?;
+        }
+        Ok((&self.frame, &self.painted))
     }
 
     /// Packs on the device; a software adapter, whose frame is here anyway, packs with the CPU twin.
     pub(super) fn pack(&mut self, matrix: Matrix, matte: bool, out: &mut Vec<u8>) -> Result<(), RenderError> {
-        let full = self.targets.as_ref().ok_or(RenderError::NoAvatar)?.full;
+        let full = self.targets.as_ref().ok_or(RenderError::NoFrame)?.full;
         if self.info.software || !full.width.is_multiple_of(8) {
             out.resize(i420_len(full.width, full.height * (1 + matte as usize)), 0);
             pack_i420(&self.frame, full.width, full.height, matrix, matte, out);
@@ -342,7 +476,7 @@ impl GpuDrawer {
 
     /// Packs in WGSL whatever the adapter.
     pub fn pack_on_device(&mut self, matrix: Matrix, matte: bool, out: &mut Vec<u8>) -> Result<(), RenderError> {
-        let targets = self.targets.as_ref().ok_or(RenderError::NoAvatar)?;
+        let targets = self.targets.as_ref().ok_or(RenderError::NoFrame)?;
         let full = targets.full;
         let len = i420_len(full.width, full.height * (1 + matte as usize));
         let params = PackParams {
@@ -362,87 +496,121 @@ impl GpuDrawer {
         read(&self.device, &targets.planes_read, out)
     }
 
-    fn make_targets(&self, full: Size, work: Size) -> Targets {
+    fn canvas(&self, size: Size) -> Canvas {
+        let target = |label| {
+            self.device
+                .create_texture(&wgpu::TextureDescriptor {
+                    label: Some(label),
+                    size: extent(size.width as u32, size.height as u32),
+                    mip_level_count: 1,
+                    sample_count: 1,
+                    dimension: wgpu::TextureDimension::D2,
+                    format: COLOUR,
+                    usage: wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::TEXTURE_BINDING,
+                    view_formats: &[],
+                })
+                .create_view(&Default::default())
+        };
+        Canvas { size, colour: target("puppet colour"), aux: target("puppet aux") }
+    }
+
+    fn group(&self, label: &str, pipeline: &wgpu::ComputePipeline, entries: &[wgpu::BindGroupEntry]) -> wgpu::BindGroup {
+        self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout: &pipeline.get_bind_group_layout(0), entries })
+    }
+
+    fn make_targets(&self, full: Size) -> Targets {
         use wgpu::BufferUsages as U;
         let d = &self.device;
-        let target = |label| {
-            d.create_texture(&wgpu::TextureDescriptor {
-                label: Some(label),
-                size: extent(full.width as u32, full.height as u32),
-                mip_level_count: 1,
-                sample_count: 1,
-                dimension: wgpu::TextureDimension::D2,
-                format: COLOUR,
-                usage: wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::TEXTURE_BINDING,
-                view_formats: &[],
-            })
-            .create_view(&Default::default())
-        };
-        let (colour, aux) = (target("puppet colour"), target("puppet aux"));
-        let work_bytes = work.pixels() * WORK_CHANNELS * 4;
         let frame_bytes = full.pixels() * 4;
         let plane_bytes = i420_len(full.width, full.height * 2).next_multiple_of(4);
-        let working = buffer(d, "working", work_bytes, U::STORAGE | U::COPY_SRC);
-        let working_read = buffer(d, "working read", work_bytes, U::MAP_READ | U::COPY_DST);
-        let denoised = buffer(d, "denoised", work.pixels() * DENOISED_CHANNELS * 4, U::STORAGE | U::COPY_DST);
         let backdrop = buffer(d, "backdrop", frame_bytes, U::STORAGE | U::COPY_DST);
-        let frame = buffer(d, "frame", frame_bytes, U::STORAGE | U::COPY_SRC);
+        let frame = buffer(d, "frame", frame_bytes, U::STORAGE | U::COPY_SRC | U::COPY_DST);
         let frame_read = buffer(d, "frame read", frame_bytes, U::MAP_READ | U::COPY_DST);
+        let light = buffer(d, "light", LIGHT * LIGHT * size_of::<[f32; 4]>(), U::STORAGE | U::COPY_DST);
+        let shadows = buffer(d, "shadows", MOST_SHADOWS * size_of::<Shadow>(), U::STORAGE | U::COPY_DST);
+        let floors = buffer(d, "floors", full.width * 4, U::STORAGE | U::COPY_DST);
+        let painted = buffer(d, "ground", frame_bytes, U::STORAGE | U::COPY_SRC);
+        let painted_read = buffer(d, "ground read", frame_bytes, U::MAP_READ | U::COPY_DST);
         let planes = buffer(d, "planes", plane_bytes, U::STORAGE | U::COPY_SRC);
         let planes_read = buffer(d, "planes read", plane_bytes, U::MAP_READ | U::COPY_DST);
-        let sizes = Sizes {
-            full: [full.width as u32, full.height as u32],
-            work: [work.width as u32, work.height as u32],
-        };
-        let sizes = d.create_buffer_init(&BufferInitDescriptor { label: Some("sizes"), contents: bytemuck::bytes_of(&sizes), usage: U::UNIFORM });
-        let compose_params = buffer(d, "compose params", size_of::<ComposeParams>(), U::UNIFORM | U::COPY_DST);
+        let ground_params = buffer(d, "ground params", size_of::<GroundParams>(), U::UNIFORM | U::COPY_DST);
         let pack_params = buffer(d, "pack params", size_of::<PackParams>(), U::UNIFORM | U::COPY_DST);
-        let view = wgpu::BindingResource::TextureView;
-        let group = |label, pipeline: &wgpu::ComputePipeline, entries: &[wgpu::BindGroupEntry]| {
-            d.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout: &pipeline.get_bind_group_layout(0), entries })
-        };
-        let downsample_group = group(
-            "downsample",
-            &self.downsample,
-            &[entry(0, sizes.as_entire_binding()), entry(1, view(&colour)), entry(2, view(&aux)), entry(3, working.as_entire_binding())],
-        );
-        let compose_group = group(
-            "compose",
-            &self.compose,
+        let ground_group = self.group(
+            "ground",
+            &self.ground,
             &[
-                entry(0, compose_params.as_entire_binding()),
-                entry(1, view(&colour)),
-                entry(2, denoised.as_entire_binding()),
-                entry(3, backdrop.as_entire_binding()),
-                entry(4, frame.as_entire_binding()),
+                entry(0, ground_params.as_entire_binding()),
+                entry(1, light.as_entire_binding()),
+                entry(2, shadows.as_entire_binding()),
+                entry(3, floors.as_entire_binding()),
+                entry(4, backdrop.as_entire_binding()),
+                entry(5, frame.as_entire_binding()),
+                entry(6, painted.as_entire_binding()),
             ],
         );
-        let pack_group = group(
+        let pack_group = self.group(
             "pack",
             &self.pack,
             &[entry(0, pack_params.as_entire_binding()), entry(1, frame.as_entire_binding()), entry(2, planes.as_entire_binding())],
         );
         Targets {
             full,
-            work,
-            colour,
-            aux,
-            working,
-            working_read,
-            denoised,
+            shown: self.canvas(full),
             backdrop,
             backdrop_is: None,
             frame,
             frame_read,
-            compose_params,
+            ground_params,
+            light,
+            shadows,
+            floors,
+            painted,
+            painted_read,
             pack_params,
             planes,
             planes_read,
-            downsample_group,
-            compose_group,
+            ground_group,
             pack_group,
         }
     }
+
+    fn make_works(&self, work: Size) -> Result<Works, RenderError> {
+        use wgpu::BufferUsages as U;
+        let d = &self.device;
+        let targets = self.targets.as_ref().ok_or(RenderError::NoFrame)?;
+        let own = self.canvas(Size::new(2 * work.width, 2 * work.height));
+        let work_bytes = work.pixels() * WORK_CHANNELS * 4;
+        let working = buffer(d, "working", work_bytes, U::STORAGE | U::COPY_SRC);
+        let working_read = buffer(d, "working read", work_bytes, U::MAP_READ | U::COPY_DST);
+        let denoised = buffer(d, "denoised", work.pixels() * DENOISED_CHANNELS * 4, U::STORAGE | U::COPY_DST);
+        let compose_params = buffer(d, "compose params", size_of::<ComposeParams>(), U::UNIFORM | U::COPY_DST);
+        let downsample = |from: &Canvas| {
+            let view = wgpu::BindingResource::TextureView;
+            let sizes = Sizes { full: pair(from.size), work: pair(work) };
+            let sizes = d.create_buffer_init(&BufferInitDescriptor { label: Some("sizes"), contents: bytemuck::bytes_of(&sizes), usage: U::UNIFORM });
+            self.group(
+                "downsample",
+                &self.downsample,
+                &[entry(0, sizes.as_entire_binding()), entry(1, view(&from.colour)), entry(2, view(&from.aux)), entry(3, working.as_entire_binding())],
+            )
+        };
+        let (shown_group, own_group) = (downsample(&targets.shown), downsample(&own));
+        let compose_group = self.group(
+            "compose",
+            &self.compose,
+            &[
+                entry(0, compose_params.as_entire_binding()),
+                entry(1, wgpu::BindingResource::TextureView(&targets.shown.colour)),
+                entry(2, denoised.as_entire_binding()),
+                entry(3, targets.frame.as_entire_binding()),
+            ],
+        );
+        Ok(Works { full: targets.full, work, own, working, working_read, denoised, compose_params, shown_group, own_group, compose_group })
+    }
+}
+
+fn pair(s: Size) -> [u32; 2] {
+    [s.width as u32, s.height as u32]
 }
 
 fn puppet_pipeline(device: &wgpu::Device) -> wgpu::RenderPipeline {

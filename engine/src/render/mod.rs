@@ -7,6 +7,7 @@ pub mod compose;
 pub mod cpu;
 mod cpu_drawer;
 mod gpu;
+pub mod ground;
 pub mod raster;
 #[cfg(test)]
 mod tests;
@@ -14,12 +15,14 @@ pub mod yuv;
 
 pub use compose::{DENOISED_CHANNELS, WORK_CHANNELS};
 pub use cpu_drawer::CpuDrawer;
-pub use gpu::{GpuDrawer, GpuInfo};
+pub use gpu::{GpuDrawer, GpuInfo, GpuPuppet};
+pub use ground::{Background, Ground, Light, Shadow};
 pub use yuv::Matrix;
 
-use std::sync::Arc;
+use glam::Vec2;
 
-use crate::avatar::{Avatar, Image, PuppetFrame};
+use crate::avatar::{Avatar, PuppetFrame};
+use cpu::CpuPuppet;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
@@ -31,8 +34,10 @@ pub enum RenderError {
     Lost(String),
     #[error("a picture of {width}x{height} cannot be drawn: sides must be even, 16 to 4096 pixels")]
     Size { width: usize, height: usize },
-    #[error("no avatar is set")]
-    NoAvatar,
+    #[error("no frame was begun")]
+    NoFrame,
+    #[error("the avatar was prepared for another kind of drawing")]
+    Foreign,
 }
 
 /// Pixels.
@@ -62,15 +67,53 @@ impl Size {
     }
 }
 
-/// What lies behind the figure.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Background {
-    /// Transparent: the frame keeps its alpha.
-    #[default]
-    Clear,
-    Colour([u8; 3]),
-    /// Opaque, of the frame's own size; another size is ignored.
-    Picture(Arc<Image>),
+/// Where something's own picture, as large as the frame, lies in the frame: `shown = origin + scale * own`, pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct View {
+    pub origin: Vec2,
+    pub scale: f32,
+}
+
+impl View {
+    /// The picture is the frame.
+    pub const WHOLE: View = View { origin: Vec2::ZERO, scale: 1.0 };
+
+    pub fn apply(&self, own: Vec2) -> Vec2 {
+        self.origin + self.scale * own
+    }
+
+    /// What is in this view, seen in another one.
+    pub fn within(&self, outer: &View) -> View {
+        View { origin: outer.apply(self.origin), scale: self.scale * outer.scale }
+    }
+}
+
+impl Default for View {
+    fn default() -> Self {
+        View::WHOLE
+    }
+}
+
+/// A character as one kind of drawer draws it.
+pub enum Puppet {
+    Gpu(GpuPuppet),
+    Cpu(Box<CpuPuppet>),
+}
+
+/// Readies characters for one drawer, on any thread.
+#[derive(Clone)]
+pub enum PuppetMaker {
+    Gpu(gpu::GpuPuppetMaker),
+    Cpu,
+}
+
+impl PuppetMaker {
+    pub fn make(&self, avatar: &Avatar) -> Puppet {
+        match self {
+            PuppetMaker::Gpu(maker) => Puppet::Gpu(maker.make(avatar)),
+            PuppetMaker::Cpu => Puppet::Cpu(Box::new(CpuPuppet::new(avatar))),
+        }
+    }
 }
 
 /// Which kind of drawing to try first.
@@ -121,35 +164,68 @@ impl Drawer {
         matches!(self, Drawer::Gpu(_))
     }
 
-    pub fn set_avatar(&mut self, avatar: &Avatar) {
+    pub fn puppet_maker(&self) -> PuppetMaker {
         match self {
-            Drawer::Gpu(g) => g.set_avatar(avatar),
-            Drawer::Cpu(c) => c.set_avatar(avatar),
+            Drawer::Gpu(g) => PuppetMaker::Gpu(g.puppet_maker()),
+            Drawer::Cpu(_) => PuppetMaker::Cpu,
         }
     }
 
-    /// Draws the puppet at `full` and gives it at `work`: work.height * work.width * 5 floats, premultiplied
-    /// RGBA then validity, 0 to 1.
-    pub fn draw_puppet(&mut self, frame: &PuppetFrame, full: Size, work: Size) -> Result<&[f32], RenderError> {
+    /// Begins a frame: there is nothing in it yet.
+    ///
+    /// # Errors
+    /// If the size cannot be drawn.
+    pub fn begin(&mut self, full: Size) -> Result<(), RenderError> {
         full.check()?;
-        work.check()?;
         match self {
-            Drawer::Gpu(g) => g.draw_puppet(frame, full, work),
-            Drawer::Cpu(c) => c.draw_puppet(frame, full, work),
+            Drawer::Gpu(g) => g.begin(full),
+            Drawer::Cpu(c) => c.begin(full),
+        }
+        Ok(())
+    }
+
+    /// Draws a puppet; `view` places its own picture in the frame. With a working size it gives the own picture at that
+    /// size, work.height * work.width * 5 floats: premultiplied RGBA then validity, 0 to 1.
+    ///
+    /// # Errors
+    /// If no frame was begun, the working size cannot be drawn, or the device fails.
+    pub fn draw_puppet(&mut self, puppet: &mut Puppet, frame: &PuppetFrame, view: &View, work: Option<Size>) -> Result<&[f32], RenderError> {
+        work.map_or(Ok(()), Size::check)?;
+        match (self, puppet) {
+            (Drawer::Gpu(g), Puppet::Gpu(puppet)) => g.draw_puppet(puppet, frame, view, work),
+            (Drawer::Cpu(c), Puppet::Cpu(puppet)) => c.draw_puppet(puppet, frame, view, work),
+            _ => Err(RenderError::Foreign),
         }
     }
 
-    /// Finishes the frame of the last [`draw_puppet`](Self::draw_puppet): `denoised` is work *
-    /// [`DENOISED_CHANNELS`] floats, `None` shows the puppet alone. Gives premultiplied RGBA,
-    /// full.height * full.width * 4 bytes.
-    pub fn compose(&mut self, denoised: Option<&[f32]>, background: &Background) -> Result<&[u8], RenderError> {
+    /// Lays the figure of the last [`draw_puppet`](Self::draw_puppet) over the frame, as opaque as `fade` says:
+    /// `denoised` is work * [`DENOISED_CHANNELS`] floats, `None` shows the puppet alone.
+    ///
+    /// # Errors
+    /// If no frame was begun.
+    pub fn lay(&mut self, denoised: Option<&[f32]>, fade: f32) -> Result<(), RenderError> {
         match self {
-            Drawer::Gpu(g) => g.compose(denoised, background),
-            Drawer::Cpu(c) => c.compose(denoised, background),
+            Drawer::Gpu(g) => g.lay(denoised, fade),
+            Drawer::Cpu(c) => c.lay(denoised, fade),
         }
     }
 
-    /// The last composed frame as I420, see [`yuv::pack_i420`]; `out` is resized.
+    /// The frame with all figures: premultiplied RGBA, full.height * full.width * 4 bytes; then what lies behind them,
+    /// opaque, as large, or empty where nothing does.
+    ///
+    /// # Errors
+    /// If no frame was begun, or the device fails.
+    pub fn finish(&mut self, ground: Option<&Ground<'_>>) -> Result<(&[u8], &[u8]), RenderError> {
+        match self {
+            Drawer::Gpu(g) => g.finish(ground),
+            Drawer::Cpu(c) => c.finish(ground),
+        }
+    }
+
+    /// The last frame as I420, see [`yuv::pack_i420`]; `out` is resized.
+    ///
+    /// # Errors
+    /// If no frame was made, or the device fails.
     pub fn pack(&mut self, matrix: Matrix, matte: bool, out: &mut Vec<u8>) -> Result<(), RenderError> {
         match self {
             Drawer::Gpu(g) => g.pack(matrix, matte, out),

@@ -21,7 +21,7 @@ use crate::cli::{Cli, Command};
 use crate::commands::serve;
 use crate::dancer;
 use crate::engine::Machine;
-use crate::live::{DanceSettings, Dancer, Engine, LiveError, LiveFrame};
+use crate::live::{Costume, DanceSettings, Dancer, Engine, LiveError, LiveFrame, Scene, Wardrobe};
 use crate::session::queue::SoundQueue;
 use crate::session::sound::LIVE_ROOM;
 
@@ -144,6 +144,18 @@ impl Dancer for Marked {
 
     fn set(&mut self, settings: &DanceSettings) {
         self.inner.set(settings);
+    }
+
+    fn set_scene(&mut self, scene: &Scene) {
+        self.inner.set_scene(scene);
+    }
+
+    fn wardrobe(&self) -> Box<dyn Wardrobe> {
+        self.inner.wardrobe()
+    }
+
+    fn wear(&mut self, costume: Costume) -> Costume {
+        self.inner.wear(costume)
     }
 
     fn set_horizon(&mut self, horizon: Duration) {

@@ -19,7 +19,8 @@ pub struct Film {
     file: Mp4Writer<BufWriter<File>>,
     video: VideoEncoder,
     opus: OpusEncoder,
-    ground: Ground,
+    /// Behind frames that come without a ground of their own.
+    background: [u8; 3],
     frames: u64,
     sound: Vec<f32>,
     data: Vec<u8>,
@@ -39,21 +40,22 @@ impl Film {
             file: Mp4Writer::new(BufWriter::new(file), width, height, FPS, frames, opus.pre_skip())?,
             video: VideoEncoder::new(VideoCodec::H264, bitrate_bps, FPS),
             opus,
-            ground: Ground::Colour(background),
+            background,
             frames: 0,
             sound: Vec::new(),
             data: Vec::new(),
         })
     }
 
-    /// One frame, premultiplied RGBA.
+    /// One frame, premultiplied RGBA, and what lies behind it, if anything.
     ///
     /// # Errors
     /// If it cannot be encoded or written.
-    pub fn frame(&mut self, rgba: &[u8], width: u32, height: u32) -> anyhow::Result<()> {
+    pub fn frame(&mut self, rgba: &[u8], ground: &[u8], width: u32, height: u32) -> anyhow::Result<()> {
         self.data.clear();
         let key = self.frames.is_multiple_of(KEY_EVERY_FRAMES);
-        let key = self.video.encode(rgba, width, height, self.ground, key, &mut self.data)?;
+        let ground = if ground.is_empty() { Ground::Colour(self.background) } else { Ground::Picture(ground) };
+        let key = self.video.encode(rgba, width, height, ground, key, &mut self.data)?;
         self.file.video(&self.data, key)?;
         self.frames += 1;
         Ok(())
@@ -95,7 +97,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("odori-film-{}.mp4", std::process::id()));
         let mut film = Film::create(&path, 64, 64, 30, [0; 3]).unwrap();
         for n in 0..30u8 {
-            film.frame(&[n * 8; 64 * 64 * 4], 64, 64).unwrap();
+            film.frame(&[n * 8; 64 * 64 * 4], &[], 64, 64).unwrap();
             film.sound(&vec![0.1; 3200]).unwrap();
         }
         film.finish().unwrap();

@@ -4,13 +4,17 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use odori_engine::audio::MODEL_RATE;
+use odori_engine::avatar::Avatar;
 use odori_engine::bvh;
-use odori_engine::pipeline::{FRAME_RATE, Frame, Pipeline, Stage, TICK_SAMPLES};
+use odori_engine::dance::group::MOST_DANCERS;
+use odori_engine::pipeline::{FRAME_RATE, Frame, Pipeline, Scene, Stage, TICK_SAMPLES};
 use odori_engine::pose::Pose;
+use odori_engine::render::Background;
 use odori_engine::skeleton::SKELETON;
 use serde_json::json;
 
@@ -20,6 +24,7 @@ use crate::dancer;
 use crate::direction::DanceChange;
 use crate::engine::Machine;
 use crate::live::DanceSettings;
+use crate::session::run::PLAIN;
 
 /// Stereo samples at 48 kHz to a frame.
 const LISTEN_PER_FRAME: usize = 2 * 48_000 / FRAME_RATE as usize;
@@ -33,27 +38,45 @@ pub fn style_number(engine: &Machine, text: &str) -> anyhow::Result<u32> {
     found.map(|n| n as u32).with_context(|| format!("there is no style {text:?}; there are: {}", styles.join(", ")))
 }
 
-fn avatar(args: &RenderArgs) -> anyhow::Result<odori_engine::avatar::Avatar> {
-    match &args.avatar {
-        None => crate::built_in::avatar(),
-        Some(path) => {
-            let shown = path.display().to_string();
-            let bytes = std::fs::read(path).with_context(|| format!("{shown} cannot be read"))?;
+fn avatar(path: &Path) -> anyhow::Result<Avatar> {
+    let shown = path.display().to_string();
+    match crate::built_in::named(&shown).filter(|_| !path.exists()) {
+        Some(built_in) => built_in,
+        None => {
+            let bytes = std::fs::read(path).with_context(|| format!("{shown} cannot be read, and no built-in avatar is called so"))?;
             crate::built_in::read_avatar(&bytes).with_context(|| shown)
         }
     }
 }
 
+/// What the background's words mean: a name, a colour or a picture's file.
+fn background(args: &RenderArgs) -> anyhow::Result<Background> {
+    let text = args.background.as_str();
+    let path = Path::new(text);
+    if !path.is_file() {
+        return crate::session::plain_background(text).map_err(|_| anyhow::anyhow!("--background is transparent, stage, a colour such as #1b1830, or the file of a picture; {text:?} is none"));
+    }
+    let size = std::fs::metadata(path).with_context(|| format!("{text} cannot be read"))?.len();
+    if size > crate::http::BACKGROUND_BYTES as u64 {
+        bail!("{text} is {} MB; at most {} MB are read", size >> 20, crate::http::BACKGROUND_BYTES >> 20);
+    }
+    let bytes = std::fs::read(path).with_context(|| format!("{text} cannot be read"))?;
+    Background::from_encoded(&bytes, args.size.0).with_context(|| text.to_owned())
+}
+
 fn pipeline(engine: &Machine, args: &RenderArgs, dance: &DanceSettings) -> anyhow::Result<Pipeline> {
     let settings = dancer::settings(dance);
-    if args.output.is_some() {
-        if args.dancers > 1 {
-            bail!("a film shows one dancer, for now; a group can be written with --bvh and --keypoints");
-        }
-        engine.pipeline(avatar(args)?, args.size, settings, false)
-    } else {
-        engine.group(settings, usize::from(args.dancers))
+    if args.output.is_none() {
+        return engine.group(settings, args.dancers());
     }
+    let avatars = match args.avatars.is_empty() {
+        true => vec![crate::built_in::avatar()?],
+        false => args.avatars.iter().take(MOST_DANCERS).map(|p| avatar(p)).collect::<Result<_, _>>()?,
+    };
+    let mut pipeline = engine.pipeline(avatars[0].clone(), args.size, settings, false)?;
+    pipeline.wear(&mut engine.costume(&pipeline, &avatars, args.dancers())?);
+    pipeline.set_scene(&Scene { framing: args.framing, background: background(args)? });
+    Ok(pipeline)
 }
 
 /// How the dance begins, as the arguments say.
@@ -153,12 +176,12 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<()> {
     let limit = args.seconds.map_or(u64::MAX, |s| (s * f64::from(FRAME_RATE)).round() as u64);
     let estimate = (expected.unwrap_or(600.0) * f64::from(FRAME_RATE)) as usize + FRAME_RATE as usize;
     let mut film = match &args.output {
-        Some(path) => Some((Film::create(&super::part_of(path), args.size.0, args.size.1, estimate, args.background)?, path)),
+        Some(path) => Some((Film::create(&super::part_of(path), args.size.0, args.size.1, estimate, PLAIN)?, path)),
         None => None,
     };
     let mut keypoints = args.keypoints.as_ref().map(|p| keypoint_file(p, args.size)).transpose()?;
     let mut encode_times = Vec::new();
-    let mut poses: Vec<Vec<Pose>> = vec![Vec::new(); usize::from(args.dancers)];
+    let mut poses: Vec<Vec<Pose>> = vec![Vec::new(); args.dancers()];
     let mut report = Report::default();
     let progress = super::progress_bar(estimate as u64 - u64::from(FRAME_RATE) , "rendering");
     let start = Instant::now();
@@ -184,7 +207,7 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<()> {
             let Some(frame) = frame else { bail!("the pipeline gave no frame for a frame's sound; please report this") };
             if let Some((film, _)) = &mut film {
                 let start = Instant::now();
-                film.frame(frame.rgba, frame.width, frame.height)?;
+                film.frame(frame.rgba, frame.ground, frame.width, frame.height)?;
                 encode_times.push(start.elapsed().as_secs_f64() * 1e3);
                 film.sound(&listen[n * LISTEN_PER_FRAME..(n + 1) * LISTEN_PER_FRAME])?;
             }

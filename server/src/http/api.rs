@@ -150,6 +150,15 @@ pub async fn upload(State(app): State<App>, Path(id): Path<String>, Query(query)
     Ok(Json(describe(&app, &session)).into_response())
 }
 
+/// A picture to dance in front of.
+pub async fn backdrop(State(app): State<App>, Path(id): Path<String>, form: Multipart) -> Answer {
+    let session = app.sessions.get(&id)?;
+    let (_, bytes) = file(form, super::BACKGROUND_BYTES).await?;
+    let of = session.clone();
+    tokio::task::spawn_blocking(move || of.set_backdrop(&bytes)).await.map_err(internal)??;
+    Ok(Json(describe(&app, &session)).into_response())
+}
+
 pub(super) fn internal(error: impl std::fmt::Display) -> Fault {
     Fault(StatusCode::INTERNAL_SERVER_ERROR, format!("an internal fault: {error}"))
 }

@@ -25,6 +25,7 @@ use crate::session::registry::Sessions;
 /// Largest bodies, in bytes.
 const JSON_BYTES: usize = 64 * 1024;
 pub const SONG_BYTES: usize = 200 * 1024 * 1024;
+pub const BACKGROUND_BYTES: usize = 20 * 1024 * 1024;
 pub const AVATAR_BYTES: usize = 64 * 1024 * 1024;
 /// An offer may be 64 kB; what is longer is refused by its reader, with words.
 const SDP_BYTES: usize = 256 * 1024;
@@ -52,7 +53,7 @@ impl From<SessionError> for Fault {
             SessionError::NoSession | SessionError::Unknown(_) => StatusCode::NOT_FOUND,
             SessionError::Invalid(_) => StatusCode::BAD_REQUEST,
             SessionError::Conflict(_) => StatusCode::CONFLICT,
-            SessionError::Sound(_) | SessionError::Failed(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            SessionError::Sound(_) | SessionError::Background(_) | SessionError::Failed(_) => StatusCode::UNPROCESSABLE_ENTITY,
             SessionError::Rtc(rtc) => match rtc {
                 RtcError::BadOffer(_) => StatusCode::BAD_REQUEST,
                 RtcError::OfferTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -87,6 +88,11 @@ pub fn router(app: App) -> Router {
             Router::new()
                 .route("/api/sessions/{id}/source", post(api::upload).put(api::choose))
                 .layer(DefaultBodyLimit::max(SONG_BYTES + JSON_BYTES)),
+        )
+        .merge(
+            Router::new()
+                .route("/api/sessions/{id}/background", post(api::backdrop))
+                .layer(DefaultBodyLimit::max(BACKGROUND_BYTES + JSON_BYTES)),
         )
         .merge(
             Router::new()

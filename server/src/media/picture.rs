@@ -1,4 +1,4 @@
-//! RGBA to I420: over a plain colour, or packed as colour above matte. Knows pixels, no codec.
+//! RGBA to I420: over a plain colour or a picture, or packed as colour above matte. Knows pixels, no codec.
 
 use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix};
 
@@ -22,9 +22,11 @@ impl ColourMatrix {
 
 /// What becomes of the alpha channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ground {
+pub enum Ground<'a> {
     /// Composited over this sRGB colour.
     Colour([u8; 3]),
+    /// Composited over an opaque picture of the same size; over black if it has another.
+    Picture(&'a [u8]),
     /// Premultiplied colour in the upper half, the matte as grey in the lower: twice the height.
     Packed,
 }
@@ -70,6 +72,20 @@ fn flatten(rgba: &[u8], colour: [u8; 3], out: &mut Vec<u8>) {
     }
 }
 
+/// Composites premultiplied `rgba` over an opaque picture of the same size.
+fn flatten_over(rgba: &[u8], ground: &[u8], out: &mut Vec<u8>) {
+    out.resize(rgba.len(), 0);
+    let pairs = rgba.as_chunks::<4>().0.iter().zip(ground.as_chunks::<4>().0);
+    for (to, (from, below)) in out.as_chunks_mut::<4>().0.iter_mut().zip(pairs) {
+        let through = 255 - u32::from(from[3]);
+        for c in 0..3 {
+            let t = through * u32::from(below[c]) + 128;
+            to[c] = (u32::from(from[c]) + ((t + (t >> 8)) >> 8)).min(255) as u8;
+        }
+        to[3] = 255;
+    }
+}
+
 /// A premultiplied picture at half its width and height, each pixel the mean of four; both sides must be even.
 pub fn halve(rgba: &[u8], width: u32, height: u32, out: &mut Vec<u8>) {
     let pixels = rgba.as_chunks::<4>().0;
@@ -91,7 +107,7 @@ impl Converter {
     ///
     /// # Errors
     /// If the size is not what encoders take.
-    pub fn convert(&mut self, rgba: &[u8], width: u32, height: u32, ground: Ground, matrix: ColourMatrix) -> Result<&I420, MediaError> {
+    pub fn convert(&mut self, rgba: &[u8], width: u32, height: u32, ground: Ground<'_>, matrix: ColourMatrix) -> Result<&I420, MediaError> {
         check(rgba, width, height)?;
         let (w, h) = (width as usize, height as usize);
         let rows = if ground == Ground::Packed { 2 * h } else { h };
@@ -101,8 +117,11 @@ impl Converter {
         out.u.resize(w * rows / 4, 0);
         out.v.resize(w * rows / 4, 0);
         // Colour that is premultiplied is colour over black already.
-        let colour = if let Ground::Colour(colour) = ground { colour } else { [0; 3] };
-        flatten(rgba, colour, &mut self.opaque);
+        match ground {
+            Ground::Colour(colour) => flatten(rgba, colour, &mut self.opaque),
+            Ground::Picture(below) if below.len() == rgba.len() => flatten_over(rgba, below, &mut self.opaque),
+            Ground::Picture(_) | Ground::Packed => flatten(rgba, [0; 3], &mut self.opaque),
+        }
         let mut planes = YuvPlanarImageMut {
             y_plane: BufferStoreMut::Borrowed(&mut out.y[..w * h]),
             y_stride: width,
@@ -168,6 +187,16 @@ mod tests {
         for (w, h, bytes) in [(15, 16, 960), (16, 16, 1000), (0, 0, 0), (4096, 16, 4096 * 64)] {
             assert!(converter.convert(&vec![0; bytes], w, h, Ground::Packed, ColourMatrix::Bt601).is_err());
         }
+    }
+
+    #[test]
+    fn over_a_picture_of_one_colour_is_over_that_colour() {
+        let rgba: Vec<u8> = (0..16 * 16).flat_map(|i: u32| [i / 3, i / 2, i / 4, i].map(|v| v.min(255) as u8)).collect();
+        let picture: Vec<u8> = [40, 90, 200, 255].repeat(16 * 16);
+        let (mut a, mut b) = (Converter::default(), Converter::default());
+        let over = a.convert(&rgba, 16, 16, Ground::Picture(&picture), ColourMatrix::Bt709).unwrap();
+        let plain = b.convert(&rgba, 16, 16, Ground::Colour([40, 90, 200]), ColourMatrix::Bt709).unwrap();
+        assert_eq!((&over.y, &over.u, &over.v), (&plain.y, &plain.u, &plain.v));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod queue;
 pub mod registry;
 mod report;
 pub mod run;
+mod scene;
 pub mod sound;
 pub mod stats;
 pub mod viewers;
@@ -23,6 +24,8 @@ use tracing::{Span, info};
 
 use self::horizon::Horizon;
 pub use self::report::Report;
+pub(crate) use self::scene::plain_background;
+use self::scene::{background, background_name};
 use self::queue::SoundQueue;
 use self::run::{FPS, Progress, Run, RunSetup, Wishes};
 use self::sound::{LIVE_ROOM, Source};
@@ -30,8 +33,11 @@ use self::stats::{Drops, StageReport, Stats};
 use self::viewers::Viewers;
 use crate::clock::MediaClock;
 use crate::direction::{DanceChange, PromptView};
-use crate::live::{Beat, DanceSettings, Engine};
+use crate::live::{AvatarEntry, Beat, Cast, DanceSettings, Engine, Scene};
 use odori_engine::dance::Pace;
+use odori_engine::dance::group::MOST_DANCERS;
+use odori_engine::picture::camera::Framing;
+use odori_engine::render::Background;
 use crate::measure::{Meters, Percentiles};
 use crate::rtc::{RtcError, RtcNet, SenderPeer, ViewerPeer};
 
@@ -50,6 +56,8 @@ pub enum SessionError {
     Conflict(String),
     #[error("the sound cannot be used: {0}")]
     Sound(#[from] odori_engine::audio::AudioError),
+    #[error("the background: {0}")]
+    Background(#[from] odori_engine::avatar::AvatarError),
     #[error("the session could not start: {0}")]
     Failed(String),
     #[error(transparent)]
@@ -92,7 +100,10 @@ pub enum SourceChoice {
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
     pub avatar: Option<String>,
+    pub dancers: Option<usize>,
+    pub others: Option<Vec<String>>,
     pub background: Option<String>,
+    pub framing: Option<Framing>,
     pub seed: Option<u32>,
     pub style: Option<u32>,
     pub energy: Option<f32>,
@@ -115,7 +126,10 @@ impl Change {
 
 #[derive(Clone, Debug, Serialize)]
 pub struct SettingsView {
+    pub dancers: usize,
+    pub others: Vec<String>,
     pub background: String,
+    pub framing: Framing,
     pub seed: u32,
     pub style: u32,
     pub energy: f32,
@@ -180,6 +194,10 @@ pub struct Network {
 }
 
 struct Inner {
+    /// Avatars of those who dance beside the leader, in turn; none is the leader's.
+    others: Vec<Arc<AvatarEntry>>,
+    /// The picture that was uploaded to dance in front of.
+    backdrop: Option<Background>,
     choice: SourceChoice,
     source: Source,
     run: Option<Arc<Run>>,
@@ -212,13 +230,6 @@ pub fn secret_id() -> String {
     const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = rand::rng();
     (0..26).map(|_| LETTERS[random.random_range(0..LETTERS.len())] as char).collect()
-}
-
-/// `#rrggbb`.
-pub(crate) fn parse_colour(text: &str) -> Option<[u8; 3]> {
-    let hex = text.strip_prefix('#').filter(|h| h.len() == 6 && h.bytes().all(|b| b.is_ascii_hexdigit()))?;
-    let value = u32::from_str_radix(hex, 16).ok()?;
-    Some([(value >> 16) as u8, (value >> 8) as u8, value as u8])
 }
 
 fn state_name(progress: &Progress) -> &'static str {
@@ -258,10 +269,17 @@ impl Session {
             clock: Arc::new(MediaClock::new(epoch)),
             viewers: Arc::default(),
             stats,
-            wishes: Arc::new(ArcSwap::from_pointee(Wishes { avatar, dance, background: [0x1b, 0x18, 0x30], prompt: None, target: stats::LATE, fps: FPS })),
+            wishes: Arc::new(ArcSwap::from_pointee(Wishes {
+                cast: Arc::new(Cast(vec![avatar])),
+                dance,
+                scene: Arc::default(),
+                prompt: None,
+                target: stats::LATE,
+                fps: FPS,
+            })),
             horizon: Arc::default(),
             live,
-            inner: Mutex::new(Inner { choice, source, run: None, touched: Instant::now(), peers: Vec::new(), sender: None, closed: false }),
+            inner: Mutex::new(Inner { others: Vec::new(), backdrop: None, choice, source, run: None, touched: Instant::now(), peers: Vec::new(), sender: None, closed: false }),
             span,
         }))
     }
@@ -291,14 +309,17 @@ impl Session {
 
     pub fn view(&self) -> SessionView {
         let wishes = self.wishes.load();
-        let [r, g, b] = wishes.background;
+        let others = self.inner().others.iter().map(|a| a.id.clone()).collect();
         SessionView {
             id: self.id.clone(),
             state: state_name(&self.progress()),
-            avatar: wishes.avatar.id.clone(),
+            avatar: wishes.cast.0[0].id.clone(),
             source: self.inner().choice.clone(),
             settings: SettingsView {
-                background: format!("#{r:02x}{g:02x}{b:02x}"),
+                dancers: wishes.cast.0.len(),
+                others,
+                background: background_name(&wishes.scene.background),
+                framing: wishes.scene.framing,
                 seed: wishes.dance.seed,
                 style: wishes.dance.style,
                 energy: wishes.dance.energy,
@@ -357,13 +378,16 @@ impl Session {
     pub fn change(&self, change: &Change) -> Result<(), SessionError> {
         let invalid = |text: &str| SessionError::Invalid(text.to_owned());
         // Two changes at once are one after the other.
-        let _turn = self.inner();
+        let mut turn = self.inner();
         let mut new = Wishes::clone(&self.wishes.load());
-        if let Some(id) = &change.avatar {
-            new.avatar = self.shared.engine.avatar(id).ok_or_else(|| SessionError::Unknown(format!("avatar: {id}")))?;
-        }
-        if let Some(text) = &change.background {
-            new.background = parse_colour(text).ok_or_else(|| invalid("background must be a colour such as #1b1830"))?;
+        let others = self.recast(change, &turn.others, &mut new)?;
+        if change.background.is_some() || change.framing.is_some() {
+            let mut scene = Scene::clone(&new.scene);
+            scene.framing = change.framing.unwrap_or(scene.framing);
+            if let Some(text) = &change.background {
+                scene.background = background(text, turn.backdrop.as_ref())?;
+            }
+            new.scene = Arc::new(scene);
         }
         let engine = &self.shared.engine;
         if let Some(prompt) = change.dance().apply(&mut new.dance, &engine.styles, engine.read_prompt()).map_err(SessionError::Invalid)? {
@@ -383,7 +407,42 @@ impl Session {
         }
         self.stats.set_target(new.target);
         self.wishes.store(Arc::new(new));
+        turn.others = others;
+        if let Some(run) = &turn.run {
+            run.wishes_changed();
+        }
         Ok(())
+    }
+
+    /// Who is to dance, if that changes; gives the avatars of the others.
+    fn recast(&self, change: &Change, others: &[Arc<AvatarEntry>], new: &mut Wishes) -> Result<Vec<Arc<AvatarEntry>>, SessionError> {
+        let known = |id: &String| self.shared.engine.avatar(id).ok_or_else(|| SessionError::Unknown(format!("avatar: {id}")));
+        if change.avatar.is_none() && change.dancers.is_none() && change.others.is_none() {
+            return Ok(others.to_vec());
+        }
+        let leader = change.avatar.as_ref().map_or_else(|| Ok(new.cast.0[0].clone()), known)?;
+        let size = change.dancers.unwrap_or(new.cast.0.len());
+        if !(1..=MOST_DANCERS).contains(&size) {
+            return Err(SessionError::Invalid(format!("dancers must be from 1 to {MOST_DANCERS}")));
+        }
+        let others = match &change.others {
+            Some(ids) if ids.len() >= MOST_DANCERS => return Err(SessionError::Invalid(format!("others has at most {} avatars", MOST_DANCERS - 1))),
+            Some(ids) => ids.iter().map(known).collect::<Result<Vec<_>, _>>()?,
+            None => others.to_vec(),
+        };
+        let beside = (1..size).map(|n| if others.is_empty() { &leader } else { &others[(n - 1) % others.len()] });
+        new.cast = Arc::new(Cast(std::iter::once(&leader).chain(beside).cloned().collect()));
+        Ok(others)
+    }
+
+    /// Takes an uploaded picture to dance in front of, and shows it. Blocks while it is read.
+    ///
+    /// # Errors
+    /// If it cannot be read; the background then stays as it was.
+    pub fn set_backdrop(&self, bytes: &[u8]) -> Result<(), SessionError> {
+        let picture = self.shared.engine.backdrop(bytes)?;
+        self.inner().backdrop = Some(picture);
+        self.change(&Change { background: Some("image".into()), ..Change::default() })
     }
 
     /// Chooses a source by name.
@@ -521,14 +580,6 @@ mod tests {
     fn ids_are_long_and_differ() {
         let (a, b) = (secret_id(), secret_id());
         assert!(a.len() == 26 && a != b && a.bytes().all(|c| c.is_ascii_alphanumeric()));
-    }
-
-    #[test]
-    fn colours_are_read_strictly() {
-        assert_eq!(parse_colour("#1b1830"), Some([0x1b, 0x18, 0x30]));
-        for text in ["1b1830", "#1b18", "#+b1830", "#ggg000", "#é1183"] {
-            assert_eq!(parse_colour(text), None, "{text}");
-        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -23,7 +23,7 @@ use super::stats::Stats;
 use super::viewers::{Demand, EncodedPicture, Variant, Viewers};
 use crate::clock::MediaClock;
 use crate::direction::PromptView;
-use crate::live::{AvatarEntry, DanceSettings, Dancer, DancerRequest, Engine};
+use crate::live::{Cast, Costume, DanceSettings, Dancer, DancerRequest, Engine, Scene, Wardrobe};
 use crate::measure::{Cause, Span, Stage, frame_id};
 use crate::media::picture::{Ground, halve};
 use crate::media::video::VideoEncoder;
@@ -31,6 +31,8 @@ use crate::media::video::VideoEncoder;
 pub const FPS: u32 = 30;
 /// Blocks of sound that may wait for the dancer: 200 ms.
 const DANCER_ROOM: usize = 20;
+/// How often the wardrobe's thread looks for something to do when nobody wakes it.
+const WARDROBE_EVERY: Duration = Duration::from_millis(500);
 /// More sound than this waiting means that a frame's picture is skipped: two frames.
 const BEHIND: usize = 1600;
 /// Picture buffers under way: one being made, one waiting, one being encoded.
@@ -54,15 +56,18 @@ pub enum Progress {
 /// What can be changed under way; the newest wins.
 #[derive(Clone, Debug)]
 pub struct Wishes {
-    pub avatar: Arc<AvatarEntry>,
+    pub cast: Arc<Cast>,
     pub dance: DanceSettings,
+    pub scene: Arc<Scene>,
     pub prompt: Option<PromptView>,
-    pub background: [u8; 3],
     /// From sound in to packet out.
     pub target: Duration,
     /// Pictures a second: 30, 15 or 10.
     pub fps: u32,
 }
+
+/// Behind the dancer where nothing is, for viewers whose picture cannot be transparent.
+pub const PLAIN: [u8; 3] = [0x1b, 0x18, 0x30];
 
 /// What encoding and sending take of a frame's time and age.
 const AFTER: Duration = Duration::from_millis(5);
@@ -97,10 +102,17 @@ impl DancerSound {
 }
 
 struct Picture {
-    rgba: Vec<u8>,
+    buffers: Buffers,
     width: u32,
     height: u32,
     sample: u64,
+}
+
+/// A picture's pixels, and those of what lies behind it.
+#[derive(Debug, Default)]
+struct Buffers {
+    rgba: Vec<u8>,
+    ground: Vec<u8>,
 }
 
 /// What the threads of one run share.
@@ -116,7 +128,12 @@ pub struct Run {
     pub stats: Arc<Stats>,
     pictures: Newest<Picture>,
     /// Buffers that come back from the encoder.
-    spare: ArrayQueue<Vec<u8>>,
+    spare: ArrayQueue<Buffers>,
+    /// A change that is ready to be put on, and what was taken off.
+    fitted: ArrayQueue<Costume>,
+    worn: ArrayQueue<Costume>,
+    /// The thread that makes changes, while there is one.
+    tailor: OnceLock<std::thread::Thread>,
     wishes: Arc<ArcSwap<Wishes>>,
     horizon: Arc<Horizon>,
     new_source: ArcSwapOption<Source>,
@@ -140,6 +157,13 @@ pub struct RunSetup {
     pub span: tracing::Span,
 }
 
+/// A dancer who can begin, and what they were made for.
+struct Ready {
+    dancer: Box<dyn Dancer>,
+    wardrobe: Box<dyn Wardrobe>,
+    wishes: Wishes,
+}
+
 impl Run {
     /// Starts the threads. The sound begins when the dancer is ready; [`Run::progress`] tells.
     pub fn start(setup: RunSetup) -> Arc<Self> {
@@ -155,6 +179,9 @@ impl Run {
             stats,
             pictures: Newest::default(),
             spare: ArrayQueue::new(BUFFERS),
+            fitted: ArrayQueue::new(1),
+            worn: ArrayQueue::new(2),
+            tailor: OnceLock::new(),
             wishes,
             horizon,
             new_source: ArcSwapOption::empty(),
@@ -182,7 +209,7 @@ impl Run {
 
     fn perform(self: Arc<Self>, engine: &Arc<Engine>, source: Source) -> Result<Next, String> {
         let feed = Feed::open(&source).map_err(|e| e.to_string())?;
-        let dancer = guarded("preparing the dancer", || self.new_dancer(engine))?;
+        let Ready { dancer, wardrobe, wishes: known } = guarded("preparing the dancer", || self.new_dancer(engine))?;
         // The time that this took is not sound.
         let late = (self.clock.samples_at(Instant::now()) as u64).saturating_sub(self.start_sample);
         let late = late.next_multiple_of(2 * BLOCK_MODEL as u64);
@@ -193,13 +220,16 @@ impl Run {
         std::thread::scope(|scope| {
             let named = |name: &str| std::thread::Builder::new().name(name.into());
             let start = |e: std::io::Error| format!("a thread could not be started: {e}");
-            let dance = named("dancer").spawn_scoped(scope, || span.in_scope(|| self.ends_all(guarded("dancing", || self.dance(engine, dancer))))).map_err(start)?;
+            let cast = known.cast.clone();
+            let dance = named("dancer").spawn_scoped(scope, || span.in_scope(|| self.ends_all(guarded("dancing", || self.dance(dancer, known))))).map_err(start)?;
+            let tailor = named("wardrobe").spawn_scoped(scope, || span.in_scope(|| self.ends_all(guarded("changing", || self.keep_wardrobe(wardrobe, cast)))));
+            let tailor = tailor.map_err(start).inspect_err(|_| self.shut())?;
             let encode = named("encoder").spawn_scoped(scope, || span.in_scope(|| self.ends_all(guarded("encoding", || self.encode()))));
             // The dancer would go on alone.
             let encode = encode.map_err(start).inspect_err(|_| self.shut())?;
             let sound = guarded("playing", || sound::run(&self, feed, self.start_sample + late));
             self.shut();
-            let results = [dance.join(), encode.join()].map(|r| r.unwrap_or_else(|_| Err("a thread of the session ended".into())));
+            let results = [dance.join(), encode.join(), tailor.join()].map(|r| r.unwrap_or_else(|_| Err("a thread of the session ended".into())));
             results.into_iter().collect::<Result<Vec<()>, _>>()?;
             sound
         })
@@ -230,6 +260,14 @@ impl Run {
         self.stop.store(true, Ordering::Release);
         self.sound.queue.wake();
         self.pictures.close();
+        self.wishes_changed();
+    }
+
+    /// Who dances may be others now.
+    pub fn wishes_changed(&self) {
+        if let Some(tailor) = self.tailor.get() {
+            tailor.unpark();
+        }
     }
 
     /// Asks the threads to end; they do within a frame's time.
@@ -263,40 +301,57 @@ impl Run {
         self.fault.lock().expect("no panic while held").clone()
     }
 
-    fn new_dancer(&self, engine: &Engine) -> Result<(Box<dyn Dancer>, Wishes), String> {
+    fn new_dancer(&self, engine: &Engine) -> Result<Ready, String> {
         let wishes = Wishes::clone(&self.wishes.load());
-        let request = DancerRequest { avatar: wishes.avatar.clone(), settings: wishes.dance, width: engine.width, height: engine.height };
-        Ok((engine.dancer(&request).map_err(|e| e.to_string())?, wishes))
+        let Wishes { cast, dance, scene, .. } = &wishes;
+        let request = DancerRequest { cast: Cast::clone(cast), settings: *dance, scene: Scene::clone(scene), width: engine.width, height: engine.height };
+        let mut dancer = engine.dancer(&request).map_err(|e| e.to_string())?;
+        let mut wardrobe = dancer.wardrobe();
+        if cast.0.len() > 1 {
+            dancer.wear(wardrobe.fit(cast).map_err(|e| e.to_string())?);
+        }
+        Ok(Ready { dancer, wardrobe, wishes })
+    }
+
+    /// The wardrobe's thread: makes what dancers change into, while they dance, and lets go of what they took off.
+    fn keep_wardrobe(&self, mut wardrobe: Box<dyn Wardrobe>, mut known: Arc<Cast>) -> Result<(), String> {
+        let _ = self.tailor.set(std::thread::current());
+        while !self.stopped() {
+            while self.worn.pop().is_some() {}
+            let cast = self.wishes.load().cast.clone();
+            if self.fitted.is_full() || Arc::ptr_eq(&cast, &known) {
+                std::thread::park_timeout(WARDROBE_EVERY);
+                continue;
+            }
+            match wardrobe.fit(&cast) {
+                Ok(costume) => drop(self.fitted.push(costume)),
+                Err(reason) => self.session_fault(&reason.to_string()),
+            }
+            known = cast;
+        }
+        Ok(())
     }
 
     /// The dancer's thread: sound in, pictures out.
-    fn dance(&self, engine: &Engine, dancer: (Box<dyn Dancer>, Wishes)) -> Result<(), String> {
-        let (mut dancer, mut known) = dancer;
-        // Media time of the dancer's own sample 0, and of the next sample it gets.
+    fn dance(&self, mut dancer: Box<dyn Dancer>, mut known: Wishes) -> Result<(), String> {
+        // Media time of the dancer's own sample 0.
         let mut base = self.start_sample;
-        let mut next = base;
         let mut frames = 0;
         dancer.set_budget(known.budget());
         while !self.stopped() {
             let block = self.sound.queue.take();
             let skipped = self.sound.skipped.swap(0, Ordering::AcqRel);
             base += skipped;
-            next += skipped;
             let Some(block) = block else { continue };
             let wishes = self.wishes.load();
-            if !Arc::ptr_eq(&wishes.avatar, &known.avatar) {
-                match self.new_dancer(engine) {
-                    Ok((new, wishes)) => {
-                        dancer = new;
-                        base = next;
-                        known = wishes;
-                        dancer.set_budget(known.budget());
-                    }
-                    Err(reason) => {
-                        self.session_fault(&reason);
-                        known.avatar = wishes.avatar.clone();
-                    }
-                }
+            if let Some(costume) = self.fitted.pop() {
+                // What was taken off is let go elsewhere.
+                let _ = self.worn.push(dancer.wear(costume));
+                self.wishes_changed();
+            }
+            if !Arc::ptr_eq(&wishes.scene, &known.scene) {
+                dancer.set_scene(&wishes.scene);
+                known.scene = wishes.scene.clone();
             }
             if wishes.dance != known.dance {
                 dancer.set(&wishes.dance);
@@ -317,7 +372,6 @@ impl Run {
             while !rest.is_empty() && !self.stopped() {
                 let taken = dancer.push_audio(rest);
                 rest = &rest[taken..];
-                next += taken as u64;
                 let behind = rest.len() + self.sound.queue.len() * BLOCK_MODEL > BEHIND;
                 // Of the poses, which are always made, every second or third is drawn.
                 let wanted = frames % u64::from(FPS / known.fps) == 0 && self.viewers.any();
@@ -356,19 +410,21 @@ impl Run {
         for span in frame.spans {
             self.stats.span(id, *span);
         }
-        let mut rgba = self.spare.pop().unwrap_or_default();
-        rgba.clear();
-        rgba.extend_from_slice(frame.rgba);
-        if let Some(unseen) = self.pictures.put(Picture { rgba, width: frame.width, height: frame.height, sample }) {
-            self.recycle(unseen.rgba);
+        let mut buffers = self.spare.pop().unwrap_or_default();
+        buffers.rgba.clear();
+        buffers.rgba.extend_from_slice(frame.rgba);
+        buffers.ground.clear();
+        buffers.ground.extend_from_slice(frame.ground);
+        if let Some(unseen) = self.pictures.put(Picture { buffers, width: frame.width, height: frame.height, sample }) {
+            self.recycle(unseen.buffers);
             self.stats.give_up(Cause::PictureOvertaken, 1);
         }
         Ok(true)
     }
 
     /// A buffer more than are needed is let go.
-    fn recycle(&self, buffer: Vec<u8>) {
-        let _ = self.spare.push(buffer);
+    fn recycle(&self, buffers: Buffers) {
+        let _ = self.spare.push(buffers);
     }
 
     /// The encoder's thread: each picture once for every variant that is watched.
@@ -391,7 +447,7 @@ impl Run {
             self.stats.span(id, Span { stage: Stage::Encode, began, cost: began.elapsed() });
             let age = Instant::now().saturating_duration_since(self.stats.taken(self.clock.instant_of(picture.sample)));
             self.ready_us.store(age.as_micros().clamp(1, u128::from(u32::MAX)) as u32, Ordering::Relaxed);
-            self.recycle(picture.rgba);
+            self.recycle(picture.buffers);
         }
         Ok(())
     }
@@ -401,7 +457,8 @@ impl Run {
         let began = Instant::now();
         let wishes = self.wishes.load();
         let target = (demand.estimate_bps / 10 * 9).clamp(MIN_BITRATE_BPS, self.max_bitrate_bps);
-        let (mut rgba, mut width, mut height) = (&picture.rgba, picture.width, picture.height);
+        let (mut rgba, mut width, mut height) = (&picture.buffers.rgba, picture.width, picture.height);
+        let mut below = &picture.buffers.ground;
         let rows = if variant.packed { 2.0 } else { 1.0 };
         let shape = stream.shaper.step(began, target, f64::from(width) * f64::from(height) * rows * f64::from(wishes.fps));
         if !number.is_multiple_of(shape.every) {
@@ -410,12 +467,20 @@ impl Run {
         // Both codecs want even sides.
         if shape.halve && width.is_multiple_of(4) && height.is_multiple_of(4) {
             halve(rgba, width, height, &mut stream.half);
+            if !below.is_empty() && !variant.packed {
+                halve(below, width, height, &mut stream.half_ground);
+                below = &stream.half_ground;
+            }
             (rgba, width, height) = (&stream.half, width / 2, height / 2);
         }
         let encoder = stream.encoder.get_or_insert_with(|| VideoEncoder::new(variant.codec, target, wishes.fps));
         encoder.set_bitrate(target);
         let key = demand.keyframe && stream.last_key.is_none_or(|t| began - t > KEY_EVERY);
-        let ground = if variant.packed { Ground::Packed } else { Ground::Colour(wishes.background) };
+        let ground = match variant.packed {
+            true => Ground::Packed,
+            false if below.is_empty() => Ground::Colour(PLAIN),
+            false => Ground::Picture(below),
+        };
         let mut data = Vec::with_capacity(32 * 1024);
         let key = encoder.encode(rgba, width, height, ground, key, &mut data).map_err(|e| e.to_string())?;
         if key {
@@ -434,6 +499,7 @@ struct Stream {
     encoder: Option<VideoEncoder>,
     shaper: Shaper,
     half: Vec<u8>,
+    half_ground: Vec<u8>,
     last_key: Option<Instant>,
 }
 

@@ -11,7 +11,7 @@ use clap::Parser;
 use odori_server::cli::{Cli, Command, ServeArgs};
 use odori_server::commands::serve;
 use odori_engine::ladder::{Budget, Rung};
-use odori_server::live::{AvatarEntry, Beat, DanceSettings, Dancer, DancerRequest, Engine, LiveError, LiveFrame, SongEntry};
+use odori_server::live::{AvatarEntry, Beat, Cast, Costume, DanceSettings, Dancer, DancerRequest, Engine, LiveError, LiveFrame, Scene, SongEntry, Wardrobe};
 use odori_server::measure::{Span, Stage};
 
 pub const SIZE: u32 = 128;
@@ -58,6 +58,7 @@ impl Dancer for Pattern {
         let beat = Beat { bpm: 120.0, beat_phase: (self.ticks % 15) as f32 / 15.0, bar_phase: (self.ticks % 60) as f32 / 60.0, confidence: 0.9 };
         Ok(Some(LiveFrame {
             rgba: &self.rgba,
+            ground: &[],
             width: if draw { SIZE } else { 0 },
             height: if draw { SIZE } else { 0 },
             media_samples: self.ticks * TICK,
@@ -69,10 +70,28 @@ impl Dancer for Pattern {
     }
 
     fn set(&mut self, _settings: &DanceSettings) {}
+    fn set_scene(&mut self, _scene: &Scene) {}
+    fn wardrobe(&self) -> Box<dyn Wardrobe> {
+        Box::new(Plain)
+    }
+    fn wear(&mut self, costume: Costume) -> Costume {
+        costume
+    }
     fn set_horizon(&mut self, _horizon: Duration) {}
     fn set_budget(&mut self, _budget: Budget) {}
     fn fared(&mut self, _age: Option<Duration>) {}
     fn discontinuity(&mut self) {}
+}
+
+/// A pattern has nothing to change into.
+struct Plain;
+
+impl Wardrobe for Plain {
+    fn fit(&mut self, _cast: &Cast) -> Result<Costume, LiveError> {
+        // Longer than the dance could wait.
+        std::thread::sleep(Duration::from_millis(400));
+        Ok(Box::new(()))
+    }
 }
 
 /// A 440 Hz sine, 48 kHz stereo.

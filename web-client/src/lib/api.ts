@@ -3,7 +3,12 @@
 import { explain } from "./peer";
 
 export interface Settings {
+  dancers: number;
+  /** Avatars of the dancers beside the leader, in turn; none is the leader's. */
+  others: string[];
+  /** transparent, stage, image or #rrggbb */
   background: string;
+  framing: "full" | "half" | "face" | "auto";
   seed: number;
   style: number;
   energy: number;
@@ -128,6 +133,12 @@ export class Api {
     const form = new FormData();
     form.append("file", file);
     return this.ask("POST", `/api/sessions/${id}/source?loop=${loop}`, form);
+  }
+
+  uploadBackground(id: string, file: File): Promise<Session> {
+    const form = new FormData();
+    form.append("file", file);
+    return this.ask("POST", `/api/sessions/${id}/background`, form);
   }
 
   async uploadAvatar(file: File): Promise<Avatar> {

@@ -17,6 +17,8 @@ const dots = [...document.querySelectorAll<HTMLElement>(".dot")];
 type Source = { kind: "song"; id: string } | { kind: "upload"; name: string } | { kind: "microphone" } | { kind: "tab" };
 
 const SESSION_KEY = "odori-session";
+/** What a viewer sees behind a transparent picture. */
+const PLAIN = "#1b1830";
 
 const api = new Api(new URLSearchParams(location.search).get("token"));
 let session: Session | null = null;
@@ -194,6 +196,52 @@ async function change(fields: Parameters<Api["change"]>[1]): Promise<void> {
   if (session) session = await api.change(session.id, fields);
 }
 
+/** Who is in the picture, how close, and what is behind them. */
+function pictureControls(): { showPicture: () => void } {
+  const dancers = element<HTMLInputElement>("dancers");
+  const mixed = element<HTMLInputElement>("mixed");
+  const framing = element<HTMLSelectElement>("framing");
+  const ground = element<HTMLSelectElement>("ground");
+  const colour = element<HTMLInputElement>("background");
+  const arrange = () => {
+    element("dancers-value").textContent = dancers.value;
+    element("mixed-row").hidden = Number(dancers.value) === 1;
+    element("colour-row").hidden = ground.value !== "colour";
+    element("background-drop").hidden = ground.value !== "image";
+    picture.style.background = ground.value === "colour" ? colour.value : PLAIN;
+  };
+  const showPicture = () => {
+    if (!session) return;
+    const { settings } = session;
+    dancers.value = String(settings.dancers);
+    mixed.checked = settings.others.length > 0;
+    framing.value = settings.framing;
+    ground.value = settings.background.startsWith("#") ? "colour" : settings.background;
+    if (ground.value === "colour") colour.value = settings.background;
+    arrange();
+  };
+  dancers.addEventListener("input", arrange);
+  dancers.addEventListener("change", () => void act(() => change({ dancers: Number(dancers.value) })));
+  mixed.addEventListener("change", () => void act(async () => {
+    const avatars = mixed.checked ? await api.avatars() : [];
+    await change({ others: avatars.map((a) => a.id).filter((id) => id !== session?.avatar).slice(0, 4) });
+  }));
+  framing.addEventListener("change", () => void act(() => change({ framing: framing.value as Session["settings"]["framing"] })));
+  ground.addEventListener("change", () => {
+    arrange();
+    // A picture is shown once there is one.
+    if (ground.value === "image") void api.change(session!.id, { background: "image" }).then((s) => (session = s), () => {});
+    else void act(() => change({ background: ground.value === "colour" ? colour.value : ground.value }));
+  });
+  colour.addEventListener("input", arrange);
+  colour.addEventListener("change", () => void act(() => change({ background: colour.value })));
+  fileDrop(element("background-drop"), (file) => void act(async () => {
+    session = await api.uploadBackground(session!.id, file);
+    showPicture();
+  }));
+  return { showPicture };
+}
+
 async function fillAvatars(selected: string): Promise<void> {
   const avatars = await api.avatars();
   fillChoices(
@@ -261,11 +309,9 @@ async function open(): Promise<void> {
   await fillAvatars(session.avatar);
   const { settings } = session;
   const seed = element<HTMLInputElement>("seed");
-  const background = element<HTMLInputElement>("background");
   const style = element<HTMLSelectElement>("style");
   style.replaceChildren(...session.styles.map((name, i) => new Option(name[0]!.toUpperCase() + name.slice(1), String(i), false, i === settings.style)));
   seed.value = String(settings.seed);
-  background.value = settings.background;
   const pace = element<HTMLSelectElement>("pace");
   const prompt = element<HTMLInputElement>("prompt");
   const percent = (value: number) => `${Math.round(value * 100)}%`;
@@ -284,7 +330,8 @@ async function open(): Promise<void> {
   };
   showDance(session);
   prompt.value = session.prompt?.text ?? "";
-  picture.style.background = background.value;
+  const { showPicture } = pictureControls();
+  showPicture();
 
   for (const name of names) {
     const slider = element<HTMLInputElement>(name);
@@ -308,8 +355,6 @@ async function open(): Promise<void> {
   });
   pace.addEventListener("change", () => void act(() => change({ pace: pace.value as Session["settings"]["pace"] })));
   style.addEventListener("change", () => void act(() => change({ style: Number(style.value) })));
-  background.addEventListener("input", () => (picture.style.background = background.value));
-  background.addEventListener("change", () => void act(() => change({ background: background.value })));
   seed.addEventListener("change", () => void act(() => change({ seed: Math.max(0, Math.min(4294967295, Math.trunc(Number(seed.value)))) })));
   element("reroll").addEventListener("click", () => {
     seed.value = String(crypto.getRandomValues(new Uint32Array(1))[0]! % 1_000_000);

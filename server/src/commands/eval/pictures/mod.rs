@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use anyhow::Context;
 use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, Doubt};
-use odori_engine::pipeline::{DOUBT_GAIN, interleave};
+use odori_engine::picture::{DOUBT_GAIN, interleave};
 use odori_engine::render::compose::Composer;
 use odori_engine::render::cpu::PuppetPicture;
-use odori_engine::render::{Background, Size};
+use odori_engine::render::{Size, View};
 use serde::Serialize;
 
 use crate::cli::EvalRenderArgs;
@@ -133,7 +133,8 @@ impl Studio {
                 interleave(&self.out, &mut self.interleaved);
                 denoised = Some(&self.interleaved[..]);
             }
-            self.composer.compose(&puppet, Size::square(WORK), denoised, &Background::Clear, &mut bytes);
+            bytes.fill(0);
+            self.composer.compose(&puppet, Size::square(WORK), denoised, &View::WHOLE, 1.0, &mut bytes);
             costs.push(start.elapsed().as_secs_f32() * 1e3);
             pictures.push(frames::picture(&bytes, clip.side));
         }

@@ -1,0 +1,184 @@
+//! What is drawn of one dancer: the avatar, ready to be drawn, its hair and skirt in motion, and a denoiser at every working
+//! size that the ladder may use.
+//!
+//! Made on any thread, and warm when it is handed over: putting it on allocates nothing.
+
+use glam::Vec2;
+use odori_kernels::{Backend, Weights};
+
+use super::{DOUBT_GAIN, SEED_STEP, interleave};
+use crate::avatar::{self, Avatar, FACING, PuppetFrame, Springs};
+use crate::dance::group::MOST_DANCERS;
+use crate::dance::{self, Dancer};
+use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, KEYPOINTS, TOKEN_SLOTS};
+use crate::pipeline::{FRAME_RATE, Models, PipelineError};
+use crate::pose::{Camera, Pose};
+use crate::render::{Puppet, PuppetMaker, Size, WORK_CHANNELS, cpu};
+
+/// The head among an avatar's layers.
+const HEAD_LAYER: usize = 1;
+
+/// Where the parts of a standing figure are in its own picture, pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Figure {
+    /// Corners of the head, hair and ears with it.
+    pub head: [Vec2; 2],
+    pub neck: Vec2,
+    pub nose: Vec2,
+    pub pelvis: Vec2,
+}
+
+pub struct Look {
+    pub(super) avatar: Avatar,
+    pub(super) puppet: Puppet,
+    /// The working size that was asked for, then the smaller ones that the ladder may go down to.
+    works: Vec<Work>,
+    springs: Springs,
+    pub(super) figure: Figure,
+    /// The newest pose, put on.
+    pub(super) frame: PuppetFrame,
+}
+
+/// The denoiser at one working size, held ready: all sizes run on the same weights.
+struct Work {
+    size: usize,
+    denoiser: Denoiser,
+    denoised: DenoiseOutput,
+    doubt: Doubt,
+    /// The denoiser's input, and its output as drawing lays it out.
+    warp: Vec<f32>,
+    validity: Vec<f32>,
+    interleaved: Vec<f32>,
+}
+
+impl Work {
+    fn new(backend: &Backend, weights: &Weights, size: usize, avatar: &Avatar) -> Result<Self, PipelineError> {
+        let mut denoiser = Denoiser::new(backend, weights, size)?;
+        denoiser.set_reference(&avatar.reference_square(size))?;
+        let pixels = size * size;
+        Ok(Work {
+            size,
+            denoiser,
+            denoised: DenoiseOutput::default(),
+            doubt: Doubt::default(),
+            warp: vec![0.0; pixels * 4],
+            validity: vec![0.0; pixels],
+            interleaved: Vec::new(),
+        })
+    }
+
+    fn step(&mut self, frame: &PuppetFrame, tokens: &[[u16; TOKEN_SLOTS]], steps: u32, seed: u32, tick: u64) -> Result<&[f32], PipelineError> {
+        let Work { size, denoiser, denoised, doubt, warp, validity, interleaved } = self;
+        let own = Vec2::new(frame.width, frame.height);
+        let keypoints: [_; KEYPOINTS] = std::array::from_fn(|k| {
+            let (at, depth) = (frame.keypoints[k], frame.depths[k]);
+            let p = at.position / own;
+            denoiser::Keypoint { x: p.x, y: p.y, confidence: at.confidence, depth }
+        });
+        let facing: &[f32; FACING] = &frame.facing;
+        let input = DenoiseInput { warp, validity, keypoints: &keypoints, facing, tokens };
+        denoiser.step(input, steps, seed, tick, denoised)?;
+        doubt.apply(&input, *size, DOUBT_GAIN, denoised);
+        interleave(denoised, interleaved);
+        Ok(interleaved)
+    }
+}
+
+impl Look {
+    /// The pose as the avatar's own body takes it, hair and skirt behind it. Every frame, drawn or not: springs have
+    /// a past.
+    pub(super) fn pose(&mut self, pose: &Pose, camera: &Camera) {
+        self.frame = avatar::drive(&self.avatar, pose, camera);
+        self.springs.step(&self.avatar, &mut self.frame, 1.0 / FRAME_RATE as f32);
+    }
+
+    fn work(&self, wanted: usize) -> usize {
+        self.works.iter().position(|w| w.size == wanted).unwrap_or(0)
+    }
+
+    /// The working size that will be used where one is wanted.
+    pub(super) fn working_size(&self, wanted: usize) -> Size {
+        Size::square(self.works[self.work(wanted)].size)
+    }
+
+    /// Denoises what the drawer made of the puppet at a working size.
+    ///
+    /// # Errors
+    /// If the denoiser cannot run.
+    pub(super) fn denoise(&mut self, puppet: &[f32], wanted: usize, tokens: &[[u16; TOKEN_SLOTS]], steps: u32, seed: u32, tick: u64) -> Result<&[f32], PipelineError> {
+        let at = self.work(wanted);
+        let work = &mut self.works[at];
+        for ((pixel, rgba), validity) in puppet.chunks_exact(WORK_CHANNELS).zip(work.warp.chunks_exact_mut(4)).zip(work.validity.iter_mut()) {
+            rgba.copy_from_slice(&pixel[..4]);
+            *validity = pixel[4];
+        }
+        work.step(&self.frame, tokens, steps, seed, tick)
+    }
+
+    /// Forgets the frames before.
+    pub(super) fn reset(&mut self) {
+        self.works.iter_mut().for_each(|w| w.denoiser.reset());
+    }
+}
+
+/// What a pipeline needs to know of to be given new looks.
+#[derive(Clone)]
+pub struct Fitting {
+    pub(super) maker: PuppetMaker,
+    pub(super) sizes: Vec<usize>,
+    pub(super) camera: Camera,
+    pub(super) seed: u32,
+}
+
+impl Fitting {
+    /// Readies an avatar for one of the dancers, the first being 0; takes a good part of a second.
+    ///
+    /// # Errors
+    /// If the weights do not fit or the avatar's picture cannot be taken.
+    pub fn look(&self, backend: &Backend, models: &Models, avatar: Avatar, dancer: usize) -> Result<Look, PipelineError> {
+        let seed = self.seed.wrapping_add(SEED_STEP.wrapping_mul(dancer as u32));
+        let mut works = self.sizes.iter().map(|size| Work::new(backend, &models.denoiser, *size, &avatar)).collect::<Result<Vec<_>, _>>()?;
+        let frame = avatar::drive(&avatar, &models.idle[0], &self.camera);
+        for work in &mut works {
+            work.step(&frame, &[], 1, seed, 1)?;
+            work.denoiser.reset();
+        }
+        let joint = |name| frame.keypoints[avatar::keypoint(name)].position;
+        let figure = Figure { head: cpu::layer_extent(&avatar, &frame, HEAD_LAYER), neck: joint("neck"), nose: joint("nose"), pelvis: joint("pelvis") };
+        Ok(Look { puppet: self.maker.make(&avatar), works, springs: Springs::new(), figure, frame, avatar })
+    }
+}
+
+/// A change of who dances, made while the dance goes on; afterwards it holds what was taken off.
+pub struct Costume {
+    pub(crate) size: usize,
+    /// By dancer: what they put on, if they change.
+    pub(crate) looks: [Option<Look>; MOST_DANCERS],
+    /// Dancers that were not there before, in order.
+    pub(crate) newcomers: Vec<Dancer>,
+}
+
+impl Costume {
+    /// `size` dancers, 1 to [`MOST_DANCERS`], as they are.
+    pub fn new(size: usize) -> Self {
+        Costume { size: size.clamp(1, MOST_DANCERS), looks: Default::default(), newcomers: Vec::new() }
+    }
+
+    /// Dancer `n`, from 0, puts on a look.
+    #[must_use]
+    pub fn with_look(mut self, n: usize, look: Look) -> Self {
+        if let Some(place) = self.looks.get_mut(n) {
+            *place = Some(look);
+        }
+        self
+    }
+
+    /// One more dancer who was not there before.
+    ///
+    /// # Errors
+    /// If the weights do not fit the engine.
+    pub fn with_newcomer(mut self, backend: &Backend, models: &Models) -> Result<Self, PipelineError> {
+        self.newcomers.push(Dancer::new(dance::model(backend, &models.motion, &models.tokenizer)?, &models.idle));
+        Ok(self)
+    }
+}

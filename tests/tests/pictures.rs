@@ -1,0 +1,159 @@
+//! The picture: the same sound gives the same frames, dancers come and go and change without a jump, and what lies behind
+//! them never touches them.
+
+mod common;
+
+use odori_engine::avatar::{Avatar, Sidecar, import_encoded};
+use odori_engine::ladder::Rung;
+use odori_engine::picture::camera::Framing;
+use odori_engine::pipeline::{Costume, Models, PictureSetup, Pipeline, Scene, Settings};
+use odori_engine::pose::Pose;
+use odori_engine::render::{Background, Prefer, open};
+use odori_kernels::{Backend, cpu};
+
+const SIDE: u32 = 256;
+
+struct Studio {
+    backend: Backend,
+    models: Models,
+}
+
+fn avatar(picture: &[u8], sidecar: &[u8]) -> Avatar {
+    import_encoded(picture, Some(&Sidecar::parse(sidecar).unwrap()), None).unwrap().0
+}
+
+fn kana() -> Avatar {
+    avatar(include_bytes!("../../assets/avatars/kana.png"), include_bytes!("../../assets/avatars/kana.json"))
+}
+
+fn mochi() -> Avatar {
+    avatar(include_bytes!("../../assets/avatars/mochi.png"), include_bytes!("../../assets/avatars/mochi.json"))
+}
+
+impl Studio {
+    fn new() -> Self {
+        let backend = Backend::Cpu(cpu::Pool::new(2));
+        let models = common::models(&backend);
+        Studio { backend, models }
+    }
+
+    fn pipeline(&self, dancers: usize, scene: &Scene) -> Pipeline {
+        let setup =
+            PictureSetup { avatar: kana(), drawer: open(Prefer::Cpu), width: SIDE, height: SIDE, working_size: 128, best: Rung::OneStep, keep_budget: false, seed: 1 };
+        let mut pipeline = Pipeline::new(&self.backend, &self.models, Settings::default(), setup).unwrap();
+        pipeline.set_scene(scene);
+        if dancers > 1 {
+            pipeline.wear(&mut self.costume(&pipeline, 1, dancers));
+        }
+        pipeline
+    }
+
+    /// Dancers `from` to `to` come; they are all Mochi.
+    fn costume(&self, pipeline: &Pipeline, from: usize, to: usize) -> Costume {
+        let fitting = pipeline.fitting().unwrap();
+        (from..to).fold(Costume::new(to), |costume, n| {
+            let look = fitting.look(&self.backend, &self.models, mochi(), n).unwrap();
+            costume.with_look(n, look).with_newcomer(&self.backend, &self.models).unwrap()
+        })
+    }
+}
+
+fn sound(frames: usize) -> Vec<f32> {
+    common::song(8..8 + frames.div_ceil(30))[..800 * frames].to_vec()
+}
+
+/// A frame, kept.
+#[derive(PartialEq)]
+struct Seen {
+    rgba: Vec<u8>,
+    ground: Vec<u8>,
+    pose: Pose,
+    dancers: usize,
+}
+
+/// Every frame of a sound that comes in blocks; `before` may change something before a frame.
+fn film(pipeline: &mut Pipeline, blocks: &[&[f32]], mut before: impl FnMut(usize, &mut Pipeline)) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    for block in blocks {
+        let mut rest = *block;
+        while !rest.is_empty() {
+            rest = &rest[pipeline.push_audio(rest)..];
+            if pipeline.frame_due() {
+                before(seen.len(), pipeline);
+            }
+            if let Some(f) = pipeline.next_frame().unwrap() {
+                assert_eq!(f.media_samples, 800 * (seen.len() as u64 + 1), "no frame is passed over");
+                seen.push(Seen { rgba: f.rgba.to_vec(), ground: f.ground.to_vec(), pose: f.pose.clone(), dancers: f.dancers.len() });
+            }
+        }
+    }
+    seen
+}
+
+#[test]
+fn the_same_sound_gives_the_same_pictures_however_it_is_cut() {
+    let studio = Studio::new();
+    let scene = Scene { framing: Framing::Auto, background: Background::Stage };
+    let sound = sound(75);
+    let whole = film(&mut studio.pipeline(2, &scene), &[&sound], |_, _| ());
+    assert_eq!(whole.len(), 75);
+    let cut: Vec<&[f32]> = sound.chunks(317).collect();
+    let again = film(&mut studio.pipeline(2, &scene), &cut, |_, _| ());
+    assert!(whole == again);
+    assert!(whole.iter().all(|f| f.ground.len() == f.rgba.len() && f.dancers == 2));
+    assert!(whole[40].ground != whole[60].ground, "the stage moves");
+}
+
+#[test]
+fn dancers_come_and_go_and_no_frame_jumps() {
+    let studio = Studio::new();
+    let sound = sound(200);
+    let alone = film(&mut studio.pipeline(1, &Scene::default()), &[&sound], |_, _| ());
+    let mut pipeline = studio.pipeline(1, &Scene::default());
+    let mut coming = studio.costume(&pipeline, 1, 3);
+    let seen = film(&mut pipeline, &[&sound], |n, pipeline| match n {
+        40 => pipeline.wear(&mut coming),
+        100 => pipeline.wear(&mut Costume::new(1)),
+        150 => pipeline.wear(&mut Costume::new(2)),
+        _ => {}
+    });
+    assert_eq!([39, 40, 99, 149, 150].map(|n| seen[n].dancers), [1, 3, 3, 1, 2]);
+    let change = |a: &Seen, b: &Seen| a.rgba.iter().zip(&b.rgba).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / (255.0 * a.rgba.len() as f64);
+    let most = |film: &[Seen]| film[20..].windows(2).map(|w| change(&w[0], &w[1])).enumerate().fold((0, 0.0), |a, b| if b.1 > a.1 { b } else { a });
+    // The frames around a change are like any others of one who dances; two who are suddenly there would cover a tenth.
+    let (usual, (frame, largest)) = (most(&alone).1, most(&seen));
+    assert!(largest < (1.5 * usual).max(0.04), "{largest} of the picture changes at frame {}, {usual} where nobody comes or goes", frame + 20);
+    let covered = |n: usize| seen[n].rgba.as_chunks::<4>().0.iter().filter(|p| p[3] > 200).count();
+    assert!(covered(95) > covered(39), "three are seen");
+}
+
+#[test]
+fn another_avatar_is_put_on_between_two_frames_and_the_dance_goes_on() {
+    let studio = Studio::new();
+    let sound = sound(50);
+    let plain = film(&mut studio.pipeline(1, &Scene::default()), &[&sound], |_, _| ());
+    let mut pipeline = studio.pipeline(1, &Scene::default());
+    let look = pipeline.fitting().unwrap().look(&studio.backend, &studio.models, mochi(), 0).unwrap();
+    let mut costume = Costume::new(1).with_look(0, look);
+    let changed = film(&mut pipeline, &[&sound], |n, pipeline| {
+        if n == 25 {
+            pipeline.wear(&mut costume);
+        }
+    });
+    assert!(plain.iter().zip(&changed).all(|(a, b)| a.pose == b.pose));
+    assert!(plain[24] == changed[24] && plain[25].rgba != changed[25].rgba);
+}
+
+#[test]
+fn what_lies_behind_never_touches_the_figures() {
+    let studio = Studio::new();
+    let sound = sound(45);
+    let film = |background| film(&mut studio.pipeline(1, &Scene { framing: Framing::Full, background }), &[&sound], |_, _| ());
+    let (clear, green) = (film(Background::Clear), film(Background::Colour([0, 200, 0])));
+    assert!(clear.iter().zip(&green).all(|(a, b)| a.rgba == b.rgba));
+    assert!(clear.iter().all(|f| f.ground.is_empty()));
+    let ground = green[40].ground.as_chunks::<4>().0;
+    assert_eq!(ground[0], [0, 200, 0, 255]);
+    let darkest = |rows: std::ops::Range<usize>| ground[rows.start * SIDE as usize..rows.end * SIDE as usize].iter().map(|p| p[1]).min().unwrap();
+    assert!(darkest(235..256) < 120 && darkest(0..200) == 200, "the shadow lies at the feet");
+}
