@@ -391,7 +391,7 @@ pub enum BenchCommand {
         #[arg(long = "network", value_name = "NAME")]
         networks: Vec<String>,
     },
-    /// Cost against picture size, denoise steps, working size, viewers and sessions, as curves.
+    /// Cost against picture size, denoise steps, working size, dancers, viewers and sessions, as curves.
     Scaling(BenchArgs),
     /// Every kernel and every network: verified, then timed beside the machine's ceilings.
     Kernels {

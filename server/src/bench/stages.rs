@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use odori_engine::dance::group::MOST_DANCERS;
 use odori_engine::pipeline::{Settings, Stage, TICK_SAMPLES};
 
 use super::glass::Setup;
@@ -30,14 +31,17 @@ impl Costs {
     }
 }
 
-/// Dances the built-in song for `frames` frames after warm-up, as fast as it goes.
+/// Dances the built-in song for `frames` frames after warm-up, as fast as it goes; every one of `dancers` is denoised.
 ///
 /// # Errors
 /// If the engine cannot be set up or fails.
-pub fn measure(machine: &Machine, side: u32, seed: u64, frames: usize) -> anyhow::Result<Costs> {
+pub fn measure(machine: &Machine, side: u32, seed: u64, frames: usize, dancers: usize) -> anyhow::Result<Costs> {
     let mut settings = Settings::default();
     settings.sampling.seed = seed as u32;
     let mut pipeline = machine.pipeline(crate::built_in::avatar()?, (side, side), settings, false)?;
+    if dancers > 1 {
+        pipeline.wear(&mut machine.costume(&pipeline, &[crate::built_in::avatar()?], dancers)?);
+    }
     let mut encoder = VideoEncoder::new(VideoCodec::H264, BITRATE_BPS, 30);
     let mut costs = Costs { stages: Stage::ALL.iter().map(|s| (s.name(), Vec::new())).collect(), encode: Vec::new(), whole: Vec::new() };
     let (mut listen, mut model, mut coded) = (Vec::new(), Vec::<f32>::new(), Vec::new());
@@ -81,7 +85,7 @@ pub fn run(setup: &Setup) -> anyhow::Result<Section> {
         "What a frame costs",
         "The built-in song danced and encoded frame after frame, as fast as it goes: no pacing, no network, no other session. Motion runs for every second frame.",
     );
-    let costs = measure(&setup.machine, setup.side, setup.seed, (setup.seconds * 30.0) as usize)?;
+    let costs = measure(&setup.machine, setup.side, setup.seed, (setup.seconds * 30.0) as usize, 1)?;
     let over = costs.whole.iter().filter(|c| **c > FRAME_MS).count();
     section.value("frames dearer than a frame's time, 33.3 ms", "%", 100.0 * over as f64 / costs.whole.len().max(1) as f64, Better::Lower);
     section.value("times real time", "", FRAME_MS * costs.whole.len() as f64 / costs.whole.iter().sum::<f64>().max(1e-9), Better::Higher);
@@ -108,14 +112,14 @@ pub fn run(setup: &Setup) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-/// Cost against picture size, denoise steps and working size, as curves.
+/// Cost against picture size, denoise steps, working size and dancers, as curves.
 ///
 /// # Errors
 /// As [`measure`].
 pub fn scaling(setup: &Setup) -> anyhow::Result<Section> {
     use odori_engine::ladder::Rung;
 
-    let mut section = Section::new("scaling", "Cost against size and steps", "The same clip, one thing changed at a time; the rest as in the manifest's command. Median and p95 of a whole frame with its encoding.");
+    let mut section = Section::new("scaling", "Cost against size, steps and dancers", "The same clip, one thing changed at a time; the rest as in the manifest's command. Median and p95 of a whole frame with its encoding.");
     let frames = ((setup.seconds * 30.0) as usize).min(300);
     let mut curve = |name: &str, x: &str, points: Vec<(f64, Costs)>| {
         let line = |label: &str, of: &dyn Fn(&Spread) -> f64| Line { name: label.into(), points: points.iter().map(|(x, c)| [*x, of(&c.whole())]).collect() };
@@ -132,13 +136,13 @@ pub fn scaling(setup: &Setup) -> anyhow::Result<Section> {
         }
     };
     let sizes = [256, 384, 512, 720, 1080];
-    let points: anyhow::Result<Vec<_>> = sizes.into_iter().map(|side| Ok((f64::from(side), measure(&setup.machine, side, setup.seed, frames)?))).collect();
+    let points: anyhow::Result<Vec<_>> = sizes.into_iter().map(|side| Ok((f64::from(side), measure(&setup.machine, side, setup.seed, frames, 1)?))).collect();
     curve("Picture size", "pixels a side", points?);
     let points: anyhow::Result<Vec<_>> = [Rung::Puppet, Rung::OneStep, Rung::TwoSteps, Rung::FourSteps]
         .into_iter()
         .map(|best| {
             let machine = Machine::open(&crate::engine::Options { best, ..setup.options.clone() })?;
-            Ok((f64::from(best.denoise_steps()), measure(&machine, setup.side, setup.seed, frames)?))
+            Ok((f64::from(best.denoise_steps()), measure(&machine, setup.side, setup.seed, frames, 1)?))
         })
         .collect();
     curve("Denoise steps", "steps", points?);
@@ -146,9 +150,11 @@ pub fn scaling(setup: &Setup) -> anyhow::Result<Section> {
         .into_iter()
         .map(|working_size| {
             let machine = Machine::open(&crate::engine::Options { working_size, ..setup.options.clone() })?;
-            Ok((working_size as f64, measure(&machine, setup.side, setup.seed, frames)?))
+            Ok((working_size as f64, measure(&machine, setup.side, setup.seed, frames, 1)?))
         })
         .collect();
     curve("Working size of the denoiser", "pixels a side", points?);
+    let points: anyhow::Result<Vec<_>> = (1..=MOST_DANCERS).map(|n| Ok((n as f64, measure(&setup.machine, setup.side, setup.seed, frames, n)?))).collect();
+    curve("Dancers, each denoised", "dancers", points?);
     Ok(section)
 }

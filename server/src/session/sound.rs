@@ -201,9 +201,9 @@ fn level_db(listen: &[f32]) -> f32 {
 }
 
 /// How far a file's sound goes out ahead of the dancer's. A browser shows a picture as soon as it has it, but holds sound
-/// in packets and buffers: measured in Chromium (`tests/system/measure_live.mjs`), 47 ms longer. What is not heard through us, live sound
-/// in the room, cannot be sent ahead.
-const LISTENER_LEAD: Duration = Duration::from_millis(40);
+/// in packets and buffers: measured in Chromium (`odori bench glass`, `tests/system/measure_live.mjs`), 54 to 64 ms longer. What is
+/// not heard through us, live sound in the room, cannot be sent ahead.
+const LISTENER_LEAD: Duration = Duration::from_millis(55);
 
 /// The thread's body, from media time `start_sample` on; returns when the run stops or the song ends.
 pub fn run(run: &Run, mut feed: Feed, start_sample: u64) -> Result<Next, String> {
