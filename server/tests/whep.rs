@@ -250,7 +250,8 @@ async fn a_viewer_gets_picture_and_sound_on_one_clock() {
     let wall = |r: &SenderReport, timestamp: u32, rate: f64| {
         r.ntp_time as f64 / 2f64.powi(32) + f64::from(timestamp.wrapping_sub(r.rtp_time) as i32) / rate
     };
-    // Both leave soon after their sound: by the reports' clock, media and arrival keep a steady small distance.
+    // Both leave soon after their sound, a file's sound ahead of its picture by what a browser holds it longer: by the
+    // reports' clock, media and arrival keep a steady small distance.
     let start = frames[0].at;
     let lag = |r: &SenderReport, p: &Arrived, rate: f64| (p.at - start).as_secs_f64() - wall(r, p.timestamp, rate);
     let median = |mut x: Vec<f64>| {
@@ -259,7 +260,7 @@ async fn a_viewer_gets_picture_and_sound_on_one_clock() {
     };
     let skew = median(frames.iter().map(|p| lag(&of_video, p, 90_000.0)).collect())
         - median(audio.iter().filter(|p| p.at > start).map(|p| lag(&of_audio, p, 48_000.0)).collect());
-    assert!(skew.abs() < 0.04, "picture and sound are {skew} s apart");
+    assert!((0.01..0.075).contains(&skew), "the picture leaves {skew} s after its sound");
 
     // The sound is the song's: a sine of 440 Hz.
     let mut decoder = OpusDecoder::new().unwrap();
