@@ -338,6 +338,26 @@ mod tests {
     }
 
     #[test]
+    fn live_sound_is_taken_when_it_comes_and_waited_for_until_its_place() {
+        let queue = Arc::new(SoundQueue::new(LIVE_ROOM));
+        // A grace of ten seconds, so that no slow machine is mistaken for a wait.
+        let jitter = Jitter { target: 1000 * BLOCK_LISTEN, flowing: true, calm: 0 };
+        let feed = Feed::Live { queue: queue.clone(), intake: Box::new(Intake::new(48_000, Downmix::from_count(2).unwrap()).unwrap()), jitter, scratch: Vec::new() };
+        let sender = std::thread::spawn({
+            let queue = queue.clone();
+            move || queue.push(&[0.5; BLOCK_LISTEN])
+        });
+        let due = Instant::now() + Duration::from_secs(9);
+        feed.wait(due);
+        assert!(Instant::now() < due && queue.len() == BLOCK_LISTEN);
+        sender.join().unwrap();
+        queue.discard(BLOCK_LISTEN);
+        let due = Instant::now() + Duration::from_millis(20);
+        feed.wait(due);
+        assert!(Instant::now() >= due && queue.is_empty());
+    }
+
+    #[test]
     fn a_sender_in_bursts_is_given_more_room_and_a_steady_one_less() {
         let mut jitter = Jitter::default();
         let mut waiting = 0;
