@@ -30,6 +30,15 @@ pub enum MotionError {
     Plan(#[from] PlanError),
 }
 
+/// How far the dance is taken from one of no style towards the style that is asked for: 1 is what the model makes of it by itself.
+/// As measured best on held-out songs; see `models/motion.md`.
+const GUIDANCE: f32 = 3.5;
+/// Share of the way to the mean of its style's dances that the memory of what was danced goes in a step, four times as fast as it takes in what
+/// is danced: or a dance drifts out of its style within a quarter of a minute.
+const ANCHOR: f32 = 1.0 / 30.0;
+/// The style that is none.
+const FREE: u32 = 0;
+
 /// How the next move is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
@@ -43,7 +52,7 @@ pub struct Sampling {
 impl Default for Sampling {
     /// As measured best on held-out songs; see `models/motion.md`.
     fn default() -> Self {
-        Sampling { temperature: 0.6, top_p: 0.9, seed: 1 }
+        Sampling { temperature: 0.75, top_p: 0.9, seed: 1 }
     }
 }
 
@@ -70,7 +79,21 @@ pub struct MotionModel {
     steps: u32,
     tokens: Vec<f32>,
     frames: Vec<f32>,
+    /// (G) style of every stream.
+    styles: Vec<f32>,
+    /// By style: where its dances begin; none for those that have no such place.
+    beginnings: Vec<Option<Beginning>>,
+    /// The style whose mean the plan holds, if any.
+    anchored: u32,
     pub version: String,
+}
+
+/// Out of dances of a style: single steps, and what they come to in the mean.
+struct Beginning {
+    /// (K, Q) tokens.
+    tokens: Vec<f32>,
+    /// (Q * L) codes.
+    mean: Vec<f32>,
 }
 
 /// A dancer standing and breathing: the loop of tokens in `idle`, decoded to 30 Hz poses.
@@ -78,7 +101,7 @@ pub struct MotionModel {
 /// # Errors
 /// Names the tensor or the setting that does not fit.
 pub fn idle_poses(backend: &Backend, motion: &Weights, tokenizer: &Weights, idle: &Weights) -> Result<Vec<Pose>, MotionError> {
-    let mut model = MotionModel::build(backend, motion.clone(), tokenizer, true)?;
+    let mut model = MotionModel::build(backend, motion.clone(), tokenizer, 1, true)?;
     let slots = model.cfg.slots;
     let tokens = match idle.get("tokens") {
         Some((&[_, q], data)) if q == slots && !data.is_empty() => data.to_vec(),
@@ -93,6 +116,17 @@ pub fn idle_poses(backend: &Backend, motion: &Weights, tokenizer: &Weights, idle
     Ok(poses)
 }
 
+/// The motion weights with the beginnings of every style's dances, where `idle` has them.
+///
+/// # Errors
+/// If they cannot be taken in; whether they fit the model is seen when that is built.
+pub fn with_beginnings(mut motion: Weights, idle: &Weights) -> Result<Weights, MotionError> {
+    if let Some((dims, tokens)) = idle.get("beginnings") {
+        motion.insert("beginnings", dims, tokens.to_vec())?;
+    }
+    Ok(motion)
+}
+
 /// Names of the styles that the weights were trained on, in the order of their numbers; one, unnamed, if the file
 /// does not say.
 pub fn style_names(weights: &Weights) -> Vec<String> {
@@ -105,10 +139,10 @@ impl MotionModel {
     /// # Errors
     /// Names the tensor or the setting that does not fit.
     pub fn new(backend: &Backend, motion: Weights, tokenizer: &Weights) -> Result<Self, MotionError> {
-        Self::build(backend, motion, tokenizer, false)
+        Self::build(backend, motion, tokenizer, 2, false)
     }
 
-    fn build(backend: &Backend, motion: Weights, tokenizer: &Weights, forced: bool) -> Result<Self, MotionError> {
+    fn build(backend: &Backend, motion: Weights, tokenizer: &Weights, streams: usize, forced: bool) -> Result<Self, MotionError> {
         let cfg = MotionConfig::from_weights(&motion)?;
         let tok = TokenizerConfig::from_weights(tokenizer)?;
         if cfg.slots != PARTS * tok.residual || cfg.codes != tok.codes || cfg.latent != tok.latent {
@@ -127,8 +161,9 @@ impl MotionModel {
         };
         let (mean, std) = (vector("mean")?, vector("std")?);
         let version = motion.metadata("version").unwrap_or("unversioned").to_owned();
+        let beginnings = beginnings(&cfg, &motion)?;
         let weights = merge_weights(&cfg, &tok, motion, tokenizer)?;
-        let Network { plan, ports } = Network::record(&cfg, &tok, forced)?;
+        let Network { plan, ports } = Network::record(&cfg, &tok, streams, forced)?;
         let mut exec = Executor::new(backend, &plan, &weights)?;
         let slots: Vec<f32> = (0..cfg.slots).map(|i| i as f32).collect();
         exec.write(ports.slot_ids, &slots);
@@ -140,6 +175,9 @@ impl MotionModel {
             steps: 0,
             tokens: vec![0.0; cfg.slots],
             frames: vec![0.0; FRAMES_PER_STEP * FRAME_DIM],
+            styles: vec![FREE as f32; streams],
+            beginnings,
+            anchored: u32::MAX,
             cfg,
             version,
         };
@@ -162,6 +200,17 @@ impl MotionModel {
         self.tokens.fill(self.cfg.codes as f32); // the start code
         self.exec.write(self.ports.tokens, &self.tokens);
         self.steps = 0;
+    }
+
+    /// Forgets everything danced so far and begins as dances of the style do, where the weights say how.
+    pub fn begin(&mut self, style: u32, seed: u32) {
+        self.reset();
+        let Some(Some(beginning)) = self.beginnings.get(style as usize) else { return };
+        let q = self.cfg.slots;
+        let [drawn, ..] = odori_kernels::noise::pcg3d(seed, 0, style);
+        let at = drawn as usize % (beginning.tokens.len() / q) * q;
+        self.exec.write(self.ports.tokens, &beginning.tokens[at..at + q]);
+        self.exec.write(self.ports.motion_mean, &beginning.mean);
     }
 
     /// Dances one step: two poses at 30 Hz. Allocates nothing.
@@ -189,11 +238,47 @@ impl MotionModel {
         beat[BEAT_DIM] = input.energy.clamp(0.0, 1.0);
         self.exec.write(self.ports.music, input.music);
         self.exec.write(self.ports.beat, &beat);
-        self.exec.write(self.ports.style, &[(input.style as usize).min(self.cfg.styles - 1) as f32]);
+        self.styles[0] = (input.style as usize).min(self.cfg.styles - 1) as f32;
+        self.exec.write(self.ports.style, &self.styles);
         let Sampling { temperature, top_p, seed } = input.sampling;
-        self.exec.run(&[self.steps, seed, temperature.max(0.0).to_bits(), top_p.clamp(0.01, 1.0).to_bits()]);
+        let mut anchor = 0.0;
+        if let Some(Some(beginning)) = self.beginnings.get(input.style as usize) {
+            if std::mem::replace(&mut self.anchored, input.style) != input.style {
+                self.exec.write(self.ports.anchor, &beginning.mean);
+            }
+            anchor = ANCHOR;
+        }
+        let floats = [temperature.max(0.0), top_p.clamp(0.01, 1.0), GUIDANCE, 1.0 - GUIDANCE, anchor, 1.0 - anchor].map(f32::to_bits);
+        self.exec.run(&[self.steps, seed, floats[0], floats[1], floats[2], floats[3], floats[4], floats[5]]);
         self.steps = self.steps.wrapping_add(1);
     }
+}
+
+/// The beginnings in `beginnings (styles, K, Q)`, if the weights have some: a style that has none holds the start code.
+fn beginnings(cfg: &MotionConfig, motion: &Weights) -> Result<Vec<Option<Beginning>>, MotionError> {
+    let (q, latent) = (cfg.slots, cfg.latent);
+    let Some((dims, tokens)) = motion.get("beginnings") else { return Ok(Vec::new()) };
+    let (&[styles, steps, slots], Some((_, codes))) = (dims, motion.get("codes")) else {
+        return Err(MotionError::Tensor { name: "beginnings".into(), want: vec![cfg.styles, 64, q], got: Some(dims.to_vec()) });
+    };
+    let fits = styles == cfg.styles && steps > 0 && slots == q && codes.len() == q * (cfg.codes + 1) * latent && tokens.iter().all(|t| (0.0..=cfg.codes as f32).contains(t));
+    if !fits {
+        return Err(MotionError::Tensor { name: "beginnings".into(), want: vec![cfg.styles, 64, q], got: Some(dims.to_vec()) });
+    }
+    let of_style = |tokens: &[f32]| {
+        if tokens.iter().any(|t| *t as usize == cfg.codes) {
+            return None;
+        }
+        let mut mean = vec![0.0; q * latent];
+        for step in tokens.chunks_exact(q) {
+            for (slot, token) in step.iter().enumerate() {
+                let code = &codes[(slot * (cfg.codes + 1) + *token as usize) * latent..][..latent];
+                mean[slot * latent..][..latent].iter_mut().zip(code).for_each(|(m, c)| *m += c / steps as f32);
+            }
+        }
+        Some(Beginning { tokens: tokens.to_vec(), mean })
+    };
+    Ok(tokens.chunks_exact(steps * q).map(of_style).collect())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ fn weights(bytes: &[u8]) -> Weights {
 }
 
 fn model(backend: &Backend, forced: bool) -> MotionModel {
-    MotionModel::build(backend, weights(MOTION), &weights(TOKENIZER), forced).unwrap()
+    MotionModel::build(backend, weights(MOTION), &weights(TOKENIZER), 1, forced).unwrap()
 }
 
 fn backends() -> Vec<(&'static str, Backend)> {
@@ -118,4 +118,74 @@ fn a_weights_file_that_does_not_fit_is_named() {
     assert!(error.contains("token_in.weight"), "{error}");
     let error = MotionModel::new(&backend, weights(TOKENIZER), &weights(TOKENIZER)).err().unwrap().to_string();
     assert!(error.contains("motion"), "{error}");
+}
+
+/// The logits of step after step of the golden dance, told a style.
+fn logits_told(model: &mut MotionModel, style: u32, steps: usize) -> Vec<Vec<f32>> {
+    let golden = weights(GOLDEN);
+    let (tokens, music, beat) = (rows(&golden, "tokens", model.cfg.slots), rows(&golden, "music", MUSIC_DIM), rows(&golden, "beat", BEAT_DIM));
+    (0..steps)
+        .map(|t| {
+            model.exec.write(model.ports.forced, tokens[t]);
+            model.step(&StepInput { music: music[t].try_into().unwrap(), beat: beat[t].try_into().unwrap(), energy: 0.6, style, sampling: Sampling::default() });
+            let mut logits = vec![0.0; model.cfg.slots * model.cfg.codes];
+            model.exec.read(model.ports.logits, &mut logits);
+            logits
+        })
+        .collect()
+}
+
+#[test]
+fn a_style_is_guided_away_from_none() {
+    for (name, backend) in backends() {
+        let one = |style| logits_told(&mut model(&backend, true), style, 20);
+        let (told, free) = (one(2), one(FREE));
+        let mut both = MotionModel::build(&backend, weights(MOTION), &weights(TOKENIZER), 2, true).unwrap();
+        let got = logits_told(&mut both, 2, 20);
+        both.reset();
+        let got_free = logits_told(&mut both, FREE, 20);
+        let mut worst = 0f32;
+        for t in 0..20 {
+            for i in 0..told[t].len() {
+                worst = worst.max((got[t][i] - (free[t][i] + GUIDANCE * (told[t][i] - free[t][i]))).abs());
+                worst = worst.max((got_free[t][i] - free[t][i]).abs());
+            }
+        }
+        assert!(worst < 5e-3, "{name}: logits differ by {worst}");
+    }
+}
+
+/// Three styles' worth of beginnings: none for the first, one step over and over for the others.
+fn with_some_beginnings() -> Weights {
+    let cfg = MotionConfig::from_weights(&weights(MOTION)).unwrap();
+    let tokens = (0..cfg.styles).flat_map(|s| vec![if s == 0 { cfg.codes as f32 } else { s as f32 }; 2 * cfg.slots]).collect();
+    let mut idle = Weights::new();
+    idle.insert("beginnings", &[cfg.styles, 2, cfg.slots], tokens).unwrap();
+    with_beginnings(weights(MOTION), &idle).unwrap()
+}
+
+#[test]
+fn a_dance_begins_as_its_style_does() {
+    let backend = Backend::Cpu(odori_kernels::cpu::Pool::new(1));
+    let mut model = MotionModel::new(&backend, with_some_beginnings(), &weights(TOKENIZER)).unwrap();
+    let mut first = |style: u32| {
+        model.begin(style, 7);
+        dance(&mut model, 7, 8)
+    };
+    let plain = first(FREE);
+    assert_ne!(first(1), plain, "it goes on from a step of the style");
+    assert_eq!(first(FREE), plain, "nothing of it is left");
+}
+
+#[test]
+fn beginnings_that_do_not_fit_are_named() {
+    let backend = Backend::Cpu(odori_kernels::cpu::Pool::new(1));
+    let fails = |dims: &[usize], token: f32| {
+        let mut bad = weights(MOTION);
+        bad.insert("beginnings", dims, vec![token; dims.iter().product()]).unwrap();
+        MotionModel::new(&backend, bad, &weights(TOKENIZER)).err().unwrap().to_string()
+    };
+    for (dims, token) in [(&[8usize, 64, 9][..], 1.0), (&[8, 64, 10], 513.0), (&[8, 64, 10], -1.0), (&[3, 64, 10], 1.0), (&[80], 1.0)] {
+        assert!(fails(dims, token).contains("beginnings"));
+    }
 }
