@@ -4,7 +4,8 @@
 
 use std::time::Instant;
 
-use odori_engine::avatar::{Sidecar, drive, import_encoded};
+use glam::Vec2;
+use odori_engine::avatar::{Expression, Sidecar, drive, import_encoded};
 use odori_engine::pose::{Camera, Pose};
 use odori_engine::render::{Background, Drawer, Ground, Light, Matrix, Prefer, Shadow, Size, View, open};
 
@@ -33,7 +34,8 @@ fn main() {
         println!("{}", drawer.description());
         let mut puppet = drawer.puppet_maker().make(&avatar);
         for (full, work) in [(Size::square(512), Size::square(128)), (Size::square(512), Size::square(256)), (Size::new(720, 1280), Size::square(128))] {
-            let frame = drive(&avatar, &Pose::default(), &Camera::full_body(full.width as f32, full.height as f32));
+            let mut frame = drive(&avatar, &Pose::default(), &Camera::full_body(full.width as f32, full.height as f32));
+            Expression { lids: 0.5, gaze: Vec2::ONE, mouth: 0.5 }.apply(&avatar, &mut frame);
             drawer.begin(full).expect("a size that can be drawn");
             let drawn = best(|| drop(drawer.draw_puppet(&mut puppet, &frame, &View::WHOLE, Some(work)).map(<[f32]>::len)));
             let puppet_at_work = drawer.draw_puppet(&mut puppet, &frame, &View::WHOLE, Some(work)).expect("drawn").to_vec();

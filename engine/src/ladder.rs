@@ -166,6 +166,8 @@ pub struct Ladder {
     /// Stretches on end that showed a free machine, and how many it takes to believe it: more when that was wrong.
     free: u32,
     free_needed: u32,
+    /// Whether that led to the last step up.
+    believed_free: bool,
     patience: u32,
     since_step_up: u32,
     slowdown_at_step_up: f32,
@@ -203,6 +205,7 @@ impl Ladder {
             stretch: Stretch::default(),
             free: 0,
             free_needed: 1,
+            believed_free: false,
             patience: 1,
             since_step_up: u32::MAX,
             slowdown_at_step_up: 1.0,
@@ -275,11 +278,13 @@ impl Ladder {
         if self.at > 0 && self.free >= self.free_needed {
             self.free = 0;
             self.patience = 1;
+            self.believed_free = true;
             for (cost, measured) in self.costs.iter_mut().zip(self.measured) {
                 *cost = measured.or(*cost);
             }
             self.step_up(blind);
         } else if self.at > 0 && self.calm >= CALM_FRAMES * self.patience {
+            self.believed_free = false;
             self.step_up(blind);
         }
     }
@@ -326,7 +331,9 @@ impl Ladder {
         (self.late, self.dear, self.window, self.calm) = (0, 0, 0, 0);
         if self.since_step_up < CALM_FRAMES {
             self.patience = (self.patience * 2).min(MOST_PATIENCE);
-            self.free_needed = (self.free_needed * 2).min(2 * MOST_PATIENCE);
+            if self.believed_free {
+                self.free_needed = (self.free_needed * 2).min(2 * MOST_PATIENCE);
+            }
             // So slow a machine does not carry this rung, whatever was measured of it: not until it is a fifth faster.
             let too_dear = 1.25 * UP_SHARE * self.budget.frame.as_secs_f32() / self.slowdown_at_step_up.max(1e-3);
             let cost = &mut self.costs[self.rung() as usize];
@@ -442,6 +449,21 @@ mod tests {
         assert!(changes(&loaded) <= 10, "{} changes in 10 s", changes(&loaded));
         let after = run(&mut ladder, 120, half);
         assert_eq!(*after.last().unwrap(), Rung::FourSteps, "back within four seconds");
+    }
+
+    #[test]
+    fn a_load_under_which_every_step_up_failed_is_forgotten_two_seconds_after_it() {
+        let mut ladder = Ladder::new(Rung::FourSteps, 128, BUDGET);
+        let half = |r| if r == Rung::FourSteps { 20.0 } else { free(r) / 2.0 };
+        ladder.set_costs(&Rung::ALL.map(|r| Some(micros(half(r) * 1e3))));
+        for n in 0..1800 {
+            let rung = ladder.rung();
+            let slowed = if rung <= Rung::TwoSteps { 4.0 } else if n % 7 == 0 { 2.5 } else { 1.1 };
+            ladder.record(micros(half(rung) * slowed * 1e3));
+        }
+        assert!(ladder.rung() > Rung::TwoSteps);
+        run(&mut ladder, 60, half);
+        assert_eq!(ladder.rung(), Rung::FourSteps);
     }
 
     #[test]

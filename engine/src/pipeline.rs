@@ -56,7 +56,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             sampling: Sampling::default(),
-            energy: 0.85,
+            energy: 0.95,
             style: 0,
             direction: Direction::default(),
             pace: Pace::default(),
@@ -112,8 +112,9 @@ pub struct Models {
 
 impl Models {
     /// # Errors
-    /// If the idle loop does not fit the models.
+    /// If the idle loop or the beginnings of the styles do not fit the models.
     pub fn new(backend: &Backend, beat: Weights, tokenizer: Weights, motion: Weights, denoiser: Weights, idle: &Weights) -> Result<Self, PipelineError> {
+        let motion = crate::motion::with_beginnings(motion, idle)?;
         let idle = Arc::new(crate::motion::idle_poses(backend, &motion, &tokenizer, idle)?);
         Ok(Models { beat, tokenizer, motion, denoiser, idle })
     }
@@ -386,7 +387,7 @@ impl Pipeline {
         let there = self.there();
         let beat = self.song_beat_seen(tick * TICK_SAMPLES);
         let seed = self.settings.sampling.seed;
-        let cast = Cast { poses: &self.shown[..there], places: &self.places, presence: &self.presence, size: self.size, beat: &beat, seed };
+        let cast = Cast { poses: &self.shown[..there], places: &self.places, presence: &self.presence, size: self.size, beat: &beat, silent: self.hush.resting(), seed };
         let mut keypoints = None;
         let (mut rgba, mut ground) = (&[][..], &[][..]);
         let (mut width, mut height) = (0, 0);

@@ -71,7 +71,7 @@ pub fn read_avatar(bytes: &[u8]) -> anyhow::Result<Avatar> {
     if bytes.len() > MAX_AVATAR_BYTES {
         bail!("it is {} MB; at most {} MB are read", bytes.len() >> 20, MAX_AVATAR_BYTES >> 20);
     }
-    let picture = [&b"\x89PNG"[..], b"\xff\xd8\xff", b"RIFF"].iter().any(|magic| bytes.starts_with(magic));
+    let picture = [&b"\x89PNG"[..], b"\xff\xd8\xff", b"RIFF", b"glTF"].iter().any(|magic| bytes.starts_with(magic));
     if picture { Ok(import_picture(bytes, None)?.0) } else { Ok(Avatar::from_bytes(bytes)?) }
 }
 
@@ -85,6 +85,7 @@ pub fn entry(id: &str, name: &str, avatar: &Avatar) -> anyhow::Result<AvatarEntr
         name: name.chars().take(60).collect(),
         picture: avatar.thumbnail_png(THUMBNAIL_PIXELS)?.into(),
         file: avatar.to_bytes()?.into(),
+        uploaded: false,
     })
 }
 

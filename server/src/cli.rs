@@ -149,7 +149,7 @@ pub struct RenderArgs {
     /// Dance style, by name or number; `odori doctor` lists them [default: 0, or what the prompt says].
     #[arg(long)]
     pub style: Option<String>,
-    /// 0 calm to 1 wild [default: 0.85, or what the prompt says].
+    /// 0 calm to 1 wild [default: 0.95, or what the prompt says].
     #[arg(long, value_parser = energy)]
     pub energy: Option<f32>,
     #[command(flatten)]
@@ -258,14 +258,21 @@ pub enum AvatarCommand {
 
 #[derive(Clone, Debug, Args)]
 pub struct ImportArgs {
-    /// PNG, JPEG or WebP; best with a transparent or plain ground, arms away from the body.
+    /// PNG, JPEG or WebP, best with a transparent or plain ground, arms away from the body; or a VRM or rigged GLB character.
     pub image: PathBuf,
     /// Avatar file to write.
     #[arg(short, long, value_name = "A.odori")]
     pub output: PathBuf,
-    /// Keypoints of the figure as JSON; found from the silhouette otherwise.
+    /// Keypoints of the figure as JSON; found by a network otherwise.
     #[arg(long, value_name = "FILE")]
     pub keypoints: Option<PathBuf>,
+    /// Which part of the body pixels of the picture belong to, over what is found: a PNG of its size in the colours that
+    /// --show-layers writes, clear where nothing is said.
+    #[arg(long, value_name = "PNG")]
+    pub layers: Option<PathBuf>,
+    /// Write which part of the body every pixel of the picture belongs to, a colour for each: paint in it and give it back with --layers.
+    #[arg(long, value_name = "PNG")]
+    pub show_layers: Option<PathBuf>,
     /// Write a picture that shows mesh and keypoints.
     #[arg(long, value_name = "PNG")]
     pub preview: Option<PathBuf>,

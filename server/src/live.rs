@@ -123,6 +123,8 @@ pub struct AvatarEntry {
     pub picture: Bytes,
     /// The `.odori` file.
     pub file: Bytes,
+    /// Whether it came with a person's request, who may put another in its place.
+    pub uploaded: bool,
 }
 
 /// A song that sessions may choose.
@@ -234,17 +236,28 @@ impl Engine {
     /// # Errors
     /// If it is no figure, no avatar file, or there are too many.
     pub fn import(&self, name: &str, bytes: &[u8]) -> Result<Arc<AvatarEntry>, LiveError> {
+        self.add(None, || (self.import_avatar)(name, bytes))
+    }
+
+    /// Adds an avatar to the choice; in place of another one, if that was uploaded.
+    ///
+    /// # Errors
+    /// If it cannot be made, or there are too many.
+    pub fn add(&self, instead_of: Option<&str>, make: impl FnOnce() -> Result<AvatarEntry, LiveError>) -> Result<Arc<AvatarEntry>, LiveError> {
         let full = || LiveError(format!("{MAX_AVATARS} avatars are loaded already; restart the server to drop those you uploaded"));
-        if self.avatars().len() >= MAX_AVATARS {
+        let replaces = |a: &Arc<AvatarEntry>| a.uploaded && Some(a.id.as_str()) == instead_of;
+        let avatars = self.avatars();
+        if avatars.len() >= MAX_AVATARS && !avatars.iter().any(replaces) {
             return Err(full());
         }
-        let avatar = Arc::new((self.import_avatar)(name, bytes)?);
+        let avatar = Arc::new(AvatarEntry { uploaded: true, ..make()? });
         let mut avatars = self.avatars.write().expect("no panic while held");
-        if avatars.len() >= MAX_AVATARS {
-            return Err(full());
-        }
         avatars.retain(|a| a.id != avatar.id);
-        avatars.push(avatar.clone());
+        match avatars.iter().position(replaces) {
+            Some(place) => avatars[place] = avatar.clone(),
+            None if avatars.len() >= MAX_AVATARS => return Err(full()),
+            None => avatars.push(avatar.clone()),
+        }
         Ok(avatar)
     }
 

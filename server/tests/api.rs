@@ -87,7 +87,14 @@ async fn a_picture_is_uploaded_to_dance_in_front_of_and_a_broken_one_changes_not
         let patched: Value = reqwest::Client::new().patch(&url).json(&json!({"background": background})).send().await.unwrap().json().await.unwrap();
         assert_eq!(patched["settings"]["background"], background);
     }
-    assert_eq!(upload(vec![0; 21 << 20]).await.0, 413);
+    // However much is sent, the answer arrives whole, also where nothing of the body was wanted.
+    for _ in 0..5 {
+        let (status, answer) = upload(vec![0; 40 << 20]).await;
+        assert_eq!(status, 413);
+        assert_eq!(answer["error"], "the file is larger than 20 MB");
+    }
+    assert_eq!(reqwest::Client::new().delete(&url).send().await.unwrap().status(), 204);
+    assert_eq!(upload(vec![0; 40 << 20]).await.0, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,6 +167,52 @@ async fn avatars_are_listed_shown_and_uploaded() {
     assert_eq!(upload(b"\x89PNG...").await.unwrap().status(), 201);
     assert_eq!(upload(b"GIF89a").await.unwrap().status(), 422);
     assert_eq!(get(&format!("{}/api/avatars", server.base)).await.1.as_array().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_avatars_joints_are_shown_corrected_and_checked() {
+    let server = serve(&[]).await;
+    let client = reqwest::Client::new();
+    let all = format!("{}/api/avatars", server.base);
+    let file = odori_server::built_in::avatar().unwrap().to_bytes().unwrap();
+    let form = reqwest::multipart::Form::new().part("file", reqwest::multipart::Part::bytes(file).file_name("me.odori"));
+    assert_eq!(client.post(&all).multipart(form).send().await.unwrap().status(), 201);
+    let (_, points) = get(&format!("{all}/real/points")).await;
+    assert_eq!(points["keypoints"].as_object().unwrap().len(), 24);
+    assert!(points["face"]["left_eye"]["size"][0].as_f64().unwrap() > 10.0);
+    let picture = reqwest::get(format!("{all}/real/reference.png")).await.unwrap();
+    assert_eq!(picture.headers()["content-type"], "image/png");
+
+    let put = |id: &str, points: &Value| client.put(format!("{all}/{id}/points")).json(points).send();
+    let with = |pointer: &str, value: Value| {
+        let mut points = points.clone();
+        *points.pointer_mut(pointer).unwrap() = value;
+        points
+    };
+    for (bad, status, word) in [
+        (with("/keypoints/left_elbow", json!([9000, 10])), 422, "left_elbow"),
+        (with("/keypoints/pelvis", points["keypoints"]["neck"].clone()), 422, "neck and pelvis"),
+        (with("/face/mouth/size", json!([0, 10])), 422, "mouth"),
+        (with("/keypoints", json!({})), 422, "needed"),
+        (with("/width", json!("wide")), 400, "width"),
+    ] {
+        let answer = put("real", &bad).await.unwrap();
+        assert_eq!(answer.status(), status);
+        let error = answer.json::<Value>().await.unwrap()["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(word), "{error}");
+    }
+    assert_eq!(put("nobody", &points).await.unwrap().status(), 404);
+
+    let moved = with("/keypoints/left_elbow/1", json!(points["keypoints"]["left_elbow"][1].as_f64().unwrap() + 12.0));
+    let answer = put("real", &moved).await.unwrap();
+    assert_eq!(answer.status(), 201);
+    let made: Value = answer.json().await.unwrap();
+    let id = made["id"].as_str().unwrap();
+    assert_ne!(id, "real");
+    assert_eq!(get(&format!("{all}/{id}/points")).await.1["keypoints"], moved["keypoints"]);
+    // It took the place of the uploaded one; of one that was not uploaded it would be a second.
+    let ids: Vec<Value> = get(&all).await.1.as_array().unwrap().iter().map(|a| a["id"].clone()).collect();
+    assert_eq!(ids, [json!("disc"), json!(id)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,6 +69,20 @@ test("an avatar is imported, previewed and rendered with", async () => {
   assert.equal(rendered.code, 0, rendered.stderr);
 });
 
+test("layers are written in the picture's size and read back", async () => {
+  const from = ["avatar", "import", AVATAR, "--keypoints", "assets/avatars/kana.json"];
+  const shown = await run([...from, "-o", at("l.odori"), "--show-layers", at("layers.png")]);
+  assert.equal(shown.code, 0, shown.stderr);
+  const size = (path) => [16, 20].map((o) => readFileSync(path).readUInt32BE(o));
+  assert.deepEqual(size(at("layers.png")), size(AVATAR));
+  const painted = await run([...from, "-o", at("p.odori"), "--layers", at("layers.png"), "--show-layers", at("again.png")]);
+  assert.equal(painted.code, 0, painted.stderr);
+  assert.ok(statSync(at("p.odori")).size > statSync(at("l.odori")).size, "the file keeps the paint");
+  const other = await run([...from, "-o", at("x.odori"), "--layers", at("blank.png")]);
+  assert.notEqual(other.code, 0);
+  assert.match(other.stderr, /blank\.png[\s\S]*no part's colour/);
+});
+
 test("doctor says what it found and chose", async () => {
   const { code, stdout, stderr } = await run(["doctor", "--json"]);
   assert.equal(code, 0, stderr);

@@ -40,6 +40,9 @@ class Rig:
     knee: tuple[float, float]
     ankle: tuple[float, float]
     toe: tuple[float, float]
+    # x0, y0, x1, y1 of the left eye, lashes and all, about its own middle, and of the mouth; the head's numbers
+    eye_box: tuple[float, float, float, float]
+    mouth_box: tuple[float, float, float, float]
     head_scale: float = 1.0  # of the head's numbers, about `head_pivot`
     head_pivot: float = 0.0
     drop: float = 0.0  # the whole figure is moved down by this
@@ -74,6 +77,20 @@ class Rig:
                 x, y = x * self.head_scale, self.head_pivot + (y - self.head_pivot) * self.head_scale
             out[name] = [round(self.middle + x, 1), round(y + self.drop, 1)]
         return out
+
+    def face(self) -> dict[str, dict[str, list[float]]]:
+        """Where eyes and mouth are: centre and size of each."""
+
+        def spot(x0, y0, x1, y1):
+            x, y = (x0 + x1) / 2 * self.head_scale, self.head_pivot + ((y0 + y1) / 2 - self.head_pivot) * self.head_scale
+            size = [round((x1 - x0) * self.head_scale, 1), round((y1 - y0) * self.head_scale, 1)]
+            return {"centre": [round(self.middle + x, 1), round(y + self.drop, 1)], "size": size}
+
+        ex, ey = self.eye
+        x0, y0, x1, y1 = self.eye_box
+        left = (ex + x0, ey + y0, ex + x1, ey + y1)
+        right = (-ex - x1, ey + y0, -ex - x0, ey + y1)
+        return {"left_eye": spot(*left), "right_eye": spot(*right), "mouth": spot(*self.mouth_box)}
 
 
 def smooth(points, closed: bool = True, tension: float = 1.0) -> str:
@@ -209,7 +226,7 @@ def main() -> None:
         png = pngs[name] = render_png(svg, rig.width, rig.height)
         (options.out / f"{name}.svg").write_text(svg)
         (options.out / f"{name}.png").write_bytes(png)
-        sidecar = {"width": rig.width, "height": rig.height, "keypoints": rig.keypoints()}
+        sidecar = {"width": rig.width, "height": rig.height, "keypoints": rig.keypoints(), "face": rig.face()}
         (options.out / f"{name}.json").write_text(json.dumps(sidecar, indent=1) + "\n")
         print(f"{name}: {rig.width}x{rig.height}, {len(png)} bytes")
     if options.only is None:

@@ -9,6 +9,7 @@ RIG = Rig(
     width=1000, height=1200, middle=500.0, head_top=104, eye=(72, 280), ear=(196, 278), nose=318, neck=462, shoulder=(112, 520),
     upper_arm=145, lower_arm=140, hand=62, arm_degrees=40, pelvis=742, hip=(64, 772), knee=(80, 898), ankle=(96, 1024), toe=(108, 1102),
     drop=20,
+    eye_box=(-31, -42, 31, 42), mouth_box=(-33, 329, 33, 371),
 )  # fmt: skip
 
 INK = "#2b1b4d"

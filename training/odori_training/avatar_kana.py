@@ -9,6 +9,7 @@ RIG = Rig(
     width=1000, height=1600, middle=500.0, head_top=76, eye=(45, 240), ear=(104, 236), nose=270, neck=352, shoulder=(98, 398),
     upper_arm=196, lower_arm=186, hand=62, arm_degrees=40, pelvis=752, hip=(60, 782), knee=(85, 1100), ankle=(110, 1418), toe=(124, 1492),
     head_scale=1.13, head_pivot=240, drop=34,
+    eye_box=(-33, -37, 36, 36), mouth_box=(-16, 290, 16, 310),
 )  # fmt: skip
 
 INK, SKIN_INK, HAIR_INK = "#221c44", "#8c3f45", "#0c4a5e"

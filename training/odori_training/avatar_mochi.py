@@ -9,6 +9,7 @@ RIG = Rig(
     width=1100, height=1200, middle=550.0, head_top=150, eye=(84, 418), ear=(214, 420), nose=452, neck=610, shoulder=(92, 646),
     upper_arm=104, lower_arm=100, hand=44, arm_degrees=34, pelvis=858, hip=(62, 884), knee=(72, 966), ankle=(82, 1048), toe=(94, 1122),
     drop=10,
+    eye_box=(-52, -56, 54, 58), mouth_box=(-31, 481, 31, 525),
 )  # fmt: skip
 
 INK, SKIN_INK = "#5a2f5c", "#b4567a"

@@ -10,6 +10,7 @@ RIG = Rig(
     width=1000, height=1640, middle=500.0, head_top=60, eye=(34, 246), ear=(78, 256), nose=272, neck=366, shoulder=(96, 424),
     upper_arm=196, lower_arm=186, hand=66, arm_degrees=40, pelvis=762, hip=(58, 792), knee=(84, 1118), ankle=(108, 1444), toe=(122, 1524),
     drop=20,
+    eye_box=(-29, -20, 37, 15), mouth_box=(-31, 301, 31, 334),
 )  # fmt: skip
 
 SKIN, SKIN_SHADE, SKIN_LIGHT = "#8a4b36", "#6c3430", "#a8624a"

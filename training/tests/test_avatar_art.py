@@ -46,3 +46,4 @@ def test_the_committed_files_are_what_the_code_draws(name):
     figure = load_figure(name)
     assert (ROOT / f"assets/avatars/{name}.svg").read_text() == figure.draw()
     assert json.loads((ROOT / f"assets/avatars/{name}.json").read_text())["keypoints"] == figure.RIG.keypoints()
+    assert json.loads((ROOT / f"assets/avatars/{name}.json").read_text())["face"] == figure.RIG.face()

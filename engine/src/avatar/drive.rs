@@ -344,6 +344,9 @@ fn body(rig: &Rig, joints: &Joints, scale: f32, bones: &mut [BoneTransform; BONE
         bones[bone::foot(s)] = foot(joints.rotations[n.ankle[s]], rig.ankles[s], lift, ankle, shin, scale);
         ankles[s] = ankle;
     }
+    for face in [bone::LID, bone::LASH, bone::LOWER_LID, bone::GAZE, bone::JAW] {
+        bones[face] = bones[bone::HEAD];
+    }
     for s in 0..2 {
         bones[bone::hair(s)] = BoneTransform { bulge: [0.0; 2], ..bones[bone::HEAD] };
         bones[bone::skirt(s)] = skirt(rig, bones, s);

@@ -8,11 +8,13 @@ use glam::Vec2;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::{
-    Avatar, AvatarError, BONES, IMAGE_MAX_SIDE, Image, LAYER_COUNT, Layer, REFERENCE_MAX, Rig, Vertex,
+    Avatar, AvatarError, BONES, Face, IMAGE_MAX_SIDE, Image, LAYER_COUNT, Layer, LoosePart, PartMap, REFERENCE_MAX, Rig, Vertex,
 };
 use crate::skeleton::KEYPOINT_COUNT;
 
-const VERSION: &str = "1";
+const VERSION: &str = "2";
+/// Without a face: it does not blink.
+const FACELESS: &str = "1";
 const FILE_MAX_BYTES: usize = 64 << 20;
 const VERTICES_MAX: usize = 20_000;
 const TRIANGLES_MAX: usize = 40_000;
@@ -24,6 +26,10 @@ struct Head {
     keypoints: [[f32; 2]; KEYPOINT_COUNT],
     layers: [Layer; LAYER_COUNT],
     rig: Rig,
+    #[serde(default, skip_serializing_if = "Face::is_empty")]
+    face: Face,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    loose: Vec<LoosePart>,
 }
 
 fn bad(m: impl std::fmt::Display) -> AvatarError {
@@ -37,19 +43,25 @@ impl Avatar {
             keypoints: self.keypoints.map(|p| p.into()),
             layers: self.layers,
             rig: self.rig,
+            face: self.face,
+            loose: self.loose.clone(),
         };
         let head = serde_json::to_vec(&head).map_err(bad)?;
         let (reference, atlas) = (to_png(&self.reference)?, to_png(&self.atlas)?);
         let vertices: &[u8] = bytemuck::cast_slice(&self.vertices);
         let indices: &[u8] = bytemuck::cast_slice(&self.indices);
         let bytes = |data| TensorView::new(Dtype::U8, vec![<[u8]>::len(data)], data).map_err(bad);
-        let tensors = [
+        let paint = self.paint.as_ref().map(PartMap::to_png).transpose()?;
+        let mut tensors = vec![
             ("head.json", bytes(&head)?),
             ("reference.png", bytes(&reference)?),
             ("atlas.png", bytes(&atlas)?),
             ("vertices", TensorView::new(Dtype::U8, vec![self.vertices.len(), size_of::<Vertex>()], vertices).map_err(bad)?),
             ("indices", TensorView::new(Dtype::U32, vec![self.indices.len()], indices).map_err(bad)?),
         ];
+        if let Some(paint) = &paint {
+            tensors.push(("paint.png", bytes(paint)?));
+        }
         let meta = HashMap::from([("format".into(), "odori-avatar".into()), ("version".into(), VERSION.into())]);
         safetensors::serialize(tensors, Some(meta)).map_err(bad)
     }
@@ -64,7 +76,7 @@ impl Avatar {
             return Err(bad("it is some other safetensors file"));
         }
         match meta.get("version").map(String::as_str) {
-            Some(VERSION) => {}
+            Some(VERSION | FACELESS) => {}
             v => return Err(bad(format!("version {} is not known here; this program reads {VERSION}: import the picture again", v.unwrap_or("?")))),
         }
         let file = SafeTensors::deserialize(bytes).map_err(bad)?;
@@ -103,6 +115,10 @@ impl Avatar {
             indices,
             layers: head.layers,
             rig: head.rig,
+            face: head.face,
+            loose: head.loose,
+            // Most have none, and none had any before there was painting.
+            paint: file.tensor("paint.png").ok().map(|t| PartMap::from_png(t.data(), REFERENCE_MAX)).transpose().map_err(bad)?,
         };
         avatar.check()?;
         Ok(avatar)
@@ -136,6 +152,11 @@ impl Avatar {
         }
         if r.height() < 8.0 || r.pelvis.distance(r.neck) < 1.0 {
             return Err(bad("its joints lie on one spot"));
+        }
+        self.face.check(Vec2::new(self.reference.width as f32, self.reference.height as f32)).map_err(bad)?;
+        LoosePart::check(&self.loose).map_err(bad)?;
+        if let Some(paint) = &self.paint {
+            self.check_paint(paint).map_err(bad)?;
         }
         Ok(())
     }

@@ -3,19 +3,22 @@
 use glam::Vec2;
 
 use super::rig::{Rig, keypoint};
-use super::figure::{self, Ground};
+use super::figure::{self, Figure, Ground};
 use super::finder::{self, FigureFinder};
-use super::{Avatar, AvatarError, Image, Sidecar, mesh, segment};
+use super::sidecar::Resolved;
+use super::{Avatar, AvatarError, Face, Image, LoosePart, PartMap, Sidecar, mesh, parts, rigged, segment};
 use crate::skeleton::{KEYPOINT_COUNT, SKELETON};
 
 /// What an import found.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct ImportReport {
-    /// "sidecar" or "network".
+    /// "sidecar", "network" or "rig".
     pub keypoints_from: &'static str,
     /// 1 when given; else how sure the network is of limbs and trunk.
     pub confidence: f32,
     pub inferred: Vec<String>,
+    /// "sidecar", "picture", or "none" where no eyes were found that are sure to be eyes.
+    pub face_from: &'static str,
     pub ground: Ground,
     pub skirt: bool,
     pub triangles: usize,
@@ -23,11 +26,20 @@ pub struct ImportReport {
     /// Of the kept picture.
     pub width: u32,
     pub height: u32,
+    /// Size of the given picture; of a 3D character's drawing, which stands for it. The kept picture's `p` is its
+    /// `p / scale + origin`.
+    pub picture: [u32; 2],
+    pub origin: [f32; 2],
+    pub scale: f32,
     pub notes: Vec<String>,
 }
 
-/// Decodes PNG, JPEG or WebP (its header is checked before any pixel) and imports it.
+/// Decodes PNG, JPEG or WebP (its header is checked before any pixel), or draws a VRM or GLB character, and imports it.
 pub fn import_encoded(bytes: &[u8], sidecar: Option<&Sidecar>, finder: Option<&mut FigureFinder>) -> Result<(Avatar, ImportReport), AvatarError> {
+    if rigged::is_rigged(bytes) {
+        // Its joints are known: nothing is left to find or to give.
+        return if sidecar.is_some() { Err(AvatarError::Rigged("its joints are its own; leave the keypoints out".into())) } else { rigged::import(bytes) };
+    }
     let picture = decode(bytes)?;
     Avatar::import(picture.width(), picture.height(), picture.into_raw(), sidecar, finder)
 }
@@ -67,6 +79,86 @@ impl Avatar {
         figure::check_size(width, height)?;
         let given = sidecar.map(|s| s.resolve(width, height)).transpose()?;
         let figure = figure::find(width, height, rgba, finder.as_deref_mut())?;
+        Self::of_figure(figure, (width, height), sidecar, given, finder, None)
+    }
+
+    /// The same figure with joints, face, loose parts and skirt as a person says they are: `points` in pixels of
+    /// [`Avatar::reference`]. What is painted stays.
+    ///
+    /// # Errors
+    /// What is wrong with the points.
+    pub fn corrected(&self, points: &Sidecar) -> Result<(Avatar, ImportReport), AvatarError> {
+        let Image { width, height, .. } = self.reference;
+        let given = points.resolve(width, height)?;
+        let figure = Figure { image: self.reference.clone(), origin: [0.0; 2], scale: 1.0, ground: Ground::Clear };
+        let (avatar, report) = Self::of_figure(figure, (width, height), Some(points), Some(given), None, self.paint.clone())?;
+        let name = points.name.clone().unwrap_or_else(|| self.name.clone());
+        Ok((Avatar { name, ..avatar }, report))
+    }
+
+    /// Joints, face, loose parts and skirt as they are, in pixels of [`Avatar::reference`]: what [`Avatar::corrected`] takes.
+    pub fn points(&self) -> Sidecar {
+        Sidecar {
+            width: self.reference.width,
+            height: self.reference.height,
+            keypoints: SKELETON.keypoints.iter().zip(self.keypoints).map(|(k, p)| (k.name.clone(), p.into())).collect(),
+            loose: self.loose.clone(),
+            skirt: Some(self.rig.hem.is_some()),
+            face: Some(self.face),
+            name: None,
+        }
+    }
+
+    /// The part of every pixel of [`Avatar::reference`] as the rules find it, whatever is painted.
+    pub fn found_parts(&self) -> PartMap {
+        let image = &self.reference;
+        let rig = rig_of(image, &self.keypoints, &self.loose);
+        let seg = segment::label(image, &rig, hints(Some(self.rig.hem.is_some()), &self.loose, None));
+        let part = |(i, &label): (usize, &u8)| {
+            let p = Vec2::new((i % image.width as usize) as f32, (i / image.width as usize) as f32) + 0.5;
+            match label as usize {
+                segment::HEAD if mesh::hang(&rig, &seg, p).0 > 0.5 => parts::HAIR,
+                part @ 0..segment::PARTS => part as u8 + 1,
+                _ => 0,
+            }
+        };
+        PartMap::new(image.width, image.height, seg.label.iter().enumerate().map(part).collect())
+    }
+
+    /// What is painted, or a map of nothing.
+    pub fn paint_map(&self) -> PartMap {
+        let Image { width, height, .. } = self.reference;
+        self.paint.clone().unwrap_or_else(|| PartMap::new(width, height, vec![0; width as usize * height as usize]))
+    }
+
+    /// Paints over what the rules find, in place of what was painted before; [`Avatar::corrected`] makes the avatar of it.
+    ///
+    /// # Errors
+    /// If the map is not of the size of [`Avatar::reference`].
+    pub fn paint(&mut self, map: PartMap) -> Result<(), AvatarError> {
+        self.check_paint(&map)?;
+        self.paint = (!map.is_empty()).then_some(map);
+        Ok(())
+    }
+
+    pub(crate) fn check_paint(&self, map: &PartMap) -> Result<(), AvatarError> {
+        let (width, height) = map.size();
+        if (width, height) != (self.reference.width, self.reference.height) {
+            let own = format!("{}x{}", self.reference.width, self.reference.height);
+            return Err(AvatarError::Parts(format!("the map is {width}x{height} pixels, but the avatar's picture is {own}")));
+        }
+        Ok(())
+    }
+
+    /// The size is that of the picture of which the figure was cut.
+    fn of_figure(
+        figure: Figure,
+        (width, height): (u32, u32),
+        sidecar: Option<&Sidecar>,
+        given: Option<Resolved>,
+        finder: Option<&mut FigureFinder>,
+        paint: Option<PartMap>,
+    ) -> Result<(Avatar, ImportReport), AvatarError> {
         let map = |p: Vec2| (p - Vec2::from(figure.origin)) * figure.scale;
         let mut notes = Vec::new();
         let (keypoints, keypoints_from, confidence, inferred): ([Vec2; KEYPOINT_COUNT], _, _, _) = match given {
@@ -82,26 +174,22 @@ impl Avatar {
                 (points, "network", confidence, Vec::new())
             }
         };
-        let ground = lowest_row(&figure.image)
-            .max(keypoints[keypoint("left_ankle")].y)
-            .max(keypoints[keypoint("right_ankle")].y);
-        let mut rig = Rig::new(&keypoints, ground);
-        let hints = sidecar.map_or_else(segment::Hints::default, |s| {
-            // The sidecar may have been made for another size of the same picture.
-            let own = Vec2::new(width as f32 / s.width as f32, height as f32 / s.height as f32);
-            let place = |p: [f32; 2]| map(Vec2::from(p) * own);
-            let loose = s.loose.iter().map(|l| segment::Loose {
-                anchor: place(l.anchor),
-                polygon: l.polygon.iter().map(|&p| place(p)).collect(),
-            });
-            segment::Hints { skirt: s.skirt, loose: loose.collect() }
-        });
-        for loose in &hints.loose {
-            rig.hair[(loose.anchor.x < rig.head_top.x) as usize] = loose.anchor;
-        }
-        let seg = segment::segment(&figure.image, &rig, hints);
+        // The sidecar may have been made for another size of the same picture.
+        let own = sidecar.map_or(Vec2::ONE, |s| Vec2::new(width as f32 / s.width as f32, height as f32 / s.height as f32));
+        let loose: Vec<LoosePart> = sidecar.map_or_else(Vec::new, |s| s.loose.iter().map(|l| l.mapped(|p| map(p * own))).collect());
+        let mut rig = rig_of(&figure.image, &keypoints, &loose);
+        let skirt = sidecar.and_then(|s| s.skirt);
+        let seg = segment::segment(&figure.image, &rig, hints(skirt, &loose, paint));
         rig.hem = seg.hem;
-        let mesh = mesh::build(&seg, &rig);
+        let (face, face_from) = match sidecar.and_then(|s| s.face) {
+            Some(given) => (given.mapped(|p| map(p * own)), "sidecar"),
+            None => (Face::find(&figure.image, &keypoints), "picture"),
+        };
+        let mesh = mesh::build(&seg, &rig, &figure.image, face);
+        let face = mesh.face;
+        if face.left_eye.is_none() && face.right_eye.is_none() {
+            notes.push("no eyes were found that are sure to be eyes: they will not blink".into());
+        }
         if mesh.indices.is_empty() {
             return Err(AvatarError::NoFigure("the keypoints do not lie on the figure".into()));
         }
@@ -109,12 +197,16 @@ impl Avatar {
             keypoints_from,
             confidence,
             inferred,
+            face_from: if face.is_empty() { "none" } else { face_from },
             ground: figure.ground,
             skirt: rig.hem.is_some(),
             triangles: mesh.indices.len() / 3,
             vertices: mesh.vertices.len(),
             width: figure.image.width,
             height: figure.image.height,
+            picture: [width, height],
+            origin: figure.origin,
+            scale: figure.scale,
             notes,
         };
         let avatar = Avatar {
@@ -126,9 +218,26 @@ impl Avatar {
             indices: mesh.indices,
             layers: mesh.layers,
             rig,
+            face,
+            loose,
+            paint: seg.paint,
         };
         Ok((avatar, report))
     }
+}
+
+fn rig_of(image: &Image, keypoints: &[Vec2; KEYPOINT_COUNT], loose: &[LoosePart]) -> Rig {
+    let ankles = ["left_ankle", "right_ankle"].map(|name| keypoints[keypoint(name)].y);
+    let mut rig = Rig::new(keypoints, lowest_row(image).max(ankles[0]).max(ankles[1]));
+    for loose in loose {
+        rig.hair[(loose.anchor[0] < rig.head_top.x) as usize] = loose.anchor.into();
+    }
+    rig
+}
+
+fn hints(skirt: Option<bool>, loose: &[LoosePart], paint: Option<PartMap>) -> segment::Hints {
+    let loose = loose.iter().map(|l| segment::Loose { anchor: l.anchor.into(), polygon: l.polygon.iter().map(|&p| p.into()).collect() });
+    segment::Hints { skirt, loose: loose.collect(), paint }
 }
 
 /// Share of the finder's picture that the figure's longer side fills.

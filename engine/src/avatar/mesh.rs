@@ -6,7 +6,10 @@ use glam::Vec2;
 
 use super::rig::{FOOT_SWING, Rig, bone};
 use super::segment::{self, PartPicture, Segmentation};
-use super::{Image, LAYER_COUNT, Layer, Vertex};
+use super::lids::{self, Lid};
+use super::expression::jaw_reach;
+use super::face::Spot;
+use super::{Face, Image, LAYER_COUNT, Layer, Vertex};
 
 /// Triangles aimed at, all layers together.
 const TRIANGLES: f32 = 1700.0;
@@ -17,6 +20,8 @@ pub(crate) struct Mesh {
     pub vertices: Vec<Vertex>,
     pub indices: Vec<u32>,
     pub layers: [Layer; LAYER_COUNT],
+    /// What of the face moves.
+    pub face: Face,
 }
 
 /// Joints along a limb with the bone that begins at each and how far the blend reaches to either side.
@@ -164,6 +169,12 @@ fn torso_skin(rig: &Rig, seg: &Segmentation, p: Vec2) -> Skin {
     Skin { weights, pivot, bulge: 0.3 * half * (1.0 - across * across).max(0.0), lower: false }
 }
 
+/// How far the head's surface is before its middle, pixels.
+pub(super) fn head_bulge(rig: &Rig, p: Vec2) -> f32 {
+    let r = 0.55 * rig.head_top.distance(rig.skull).max(4.0);
+    0.42 * r * (1.0 - p.distance_squared(rig.skull.lerp(rig.head_top, 0.5)) / (r * r)).max(0.0)
+}
+
 fn head_skin(rig: &Rig, seg: &Segmentation, p: Vec2) -> Skin {
     let chain = Chain {
         points: vec![rig.spine, rig.neck, rig.skull, rig.head_top],
@@ -176,17 +187,30 @@ fn head_skin(rig: &Rig, seg: &Segmentation, p: Vec2) -> Skin {
         root: 0.0,
     };
     let axis = (rig.head_top - rig.skull).normalize_or(Vec2::NEG_Y);
-    let size = rig.head_top.distance(rig.skull).max(4.0);
     // Only the neck itself bends; what lies beside it (jaw, hair) goes with the skull.
     let across = (p - rig.skull).perp_dot(axis).abs();
     let lift = smooth((across - 0.8 * seg.neck_radius) / (0.8 * seg.neck_radius).max(2.0));
     let u = (p - rig.spine).dot((rig.neck - rig.spine).normalize_or(Vec2::NEG_Y));
     let u = u + lift * (chain.joint(2) + chain.reach[2] - u).max(0.0);
     let (mut weights, pivot) = chain.weights(u);
+    let bulge = head_bulge(rig, p);
+    let (hang, side) = hang(rig, seg, p);
+    let mut pivot = pivot;
+    if hang > 0.0 {
+        weights.iter_mut().for_each(|w| w.1 *= 1.0 - hang);
+        weights.push((bone::hair(side), hang));
+        pivot = rig.hair[side];
+    }
+    Skin { weights, pivot, bulge, lower: false }
+}
+
+/// How much a place of the head swings as hair does, and from which side it hangs.
+pub(super) fn hang(rig: &Rig, seg: &Segmentation, p: Vec2) -> (f32, usize) {
+    let axis = (rig.head_top - rig.skull).normalize_or(Vec2::NEG_Y);
+    let size = rig.head_top.distance(rig.skull).max(4.0);
     let middle = rig.skull.lerp(rig.head_top, 0.5);
-    let r = 0.55 * size;
-    let bulge = 0.42 * r * (1.0 - p.distance_squared(middle) / (r * r)).max(0.0);
     // Hair: what hangs beside or below the skull, away from the face.
+    let across = (p - rig.skull).perp_dot(axis).abs();
     let below = (p - rig.hair[0].lerp(rig.hair[1], 0.5)).dot(-axis);
     let outside = smooth((across - 0.34 * size) / (0.2 * size));
     let mut hang = smooth(below / (0.55 * size)) * outside;
@@ -195,13 +219,12 @@ fn head_skin(rig: &Rig, seg: &Segmentation, p: Vec2) -> Skin {
         hang = smooth(loose.freedom(p));
         side = (loose.anchor.x < middle.x) as usize;
     }
-    let mut pivot = pivot;
-    if hang > 0.0 {
-        weights.iter_mut().for_each(|w| w.1 *= 1.0 - hang);
-        weights.push((bone::hair(side), hang));
-        pivot = rig.hair[side];
-    }
-    Skin { weights, pivot, bulge, lower: false }
+    let (head, hair) = seg.painted_head(p);
+    // Above the ears it only nods, and in the middle, where left and right part, it is still: it would be torn.
+    let hangs = 0.12 + 0.88 * smooth(below / (0.3 * size) + 0.5);
+    let apart = smooth((p - middle).perp_dot(axis).abs() / (0.25 * size));
+    let free = smooth(p.distance(rig.hair[side]) / (0.5 * size)) * hangs * apart;
+    (hang * (1.0 - head - hair).max(0.0) + free.max(hang) * hair, side)
 }
 
 /// The four heaviest, summing to 1.
@@ -218,16 +241,25 @@ fn top_four(mut w: Vec<(usize, f32)>) -> ([u32; 4], [f32; 4]) {
     (bones, weights)
 }
 
-pub(crate) fn build(seg: &Segmentation, rig: &Rig) -> Mesh {
+/// `face` says where eyes and mouth of `figure` are; those that cannot be moved are left out.
+pub(crate) fn build(seg: &Segmentation, rig: &Rig, figure: &Image, face: Face) -> Mesh {
     let area: usize = seg.pictures.iter().map(|p| p.rgba.chunks_exact(4).filter(|c| c[3] > 0).count()).sum();
     let cell = (area as f32 * 1.45 * 2.0 / TRIANGLES).sqrt().clamp(6.0, 64.0);
-    let (atlas, places) = pack(&seg.pictures);
+    let moving = Moving::new(seg, figure, face);
+    let face = moving.face();
+    let lids = moving.eyes.iter().flatten().map(|(_, lid)| &lid.picture);
+    let pictures: Vec<&PartPicture> = seg.pictures.iter().chain(lids).collect();
+    let (atlas, places) = pack(&pictures);
     let mut mesh =
-        Mesh { atlas, vertices: Vec::new(), indices: Vec::new(), layers: [Layer::default(); LAYER_COUNT] };
+        Mesh { atlas, vertices: Vec::new(), indices: Vec::new(), layers: [Layer::default(); LAYER_COUNT], face };
     for (part, picture) in seg.pictures.iter().enumerate() {
         // Limbs bend, trunk and head hardly: triangles go where the bends are.
         let size = if part >= segment::arm(0) { 0.78 } else { 1.35 };
-        let (upper, lower) = grid(&mut mesh.vertices, seg, rig, part, picture, places[part], cell * size);
+        let (mut upper, lower) = grid(&mut mesh.vertices, seg, rig, part, picture, places[part], cell * size);
+        if part == segment::HEAD {
+            let hung = Hung { seg, rig, head: picture, place: places[part], lids: &places[seg.pictures.len()..], travel: face.lid_travel() };
+            hung.hang(&moving, &mut mesh.vertices, &mut upper);
+        }
         let layers: &[(usize, Vec<u32>)] = &match part {
             segment::TORSO | segment::HEAD => vec![(part, upper)],
             _ => vec![(2 + (part - 2) * 2, upper), (3 + (part - 2) * 2, lower)],
@@ -319,6 +351,149 @@ fn grid(
     (upper, lower)
 }
 
+/// The parts of a face that can be moved: eyes with their lids, left and right, and the mouth.
+struct Moving {
+    eyes: [Option<(Spot, Lid)>; 2],
+    mouth: Option<Spot>,
+}
+
+impl Moving {
+    fn new(seg: &Segmentation, figure: &Image, face: Face) -> Moving {
+        let head = &seg.pictures[segment::HEAD];
+        let (low, high) = (Vec2::new(head.x0 as f32, head.y0 as f32), Vec2::new((head.x0 + head.width) as f32, (head.y0 + head.height) as f32));
+        let whole = Vec2::new(figure.width as f32, figure.height as f32);
+        let movable = |s: &Spot| s.low().cmpge(low).all() && s.high().cmple(high).all() && s.check(whole).is_ok();
+        let eye = |spot: Option<Spot>| spot.filter(movable).and_then(|s| Some((s, lids::close(figure, &s)?)));
+        Moving { eyes: [face.left_eye, face.right_eye].map(eye), mouth: face.mouth.filter(movable) }
+    }
+
+    fn face(&self) -> Face {
+        let [left_eye, right_eye] = [0, 1].map(|s: usize| self.eyes[s].as_ref().map(|e| e.0));
+        Face { left_eye, right_eye, mouth: self.mouth }
+    }
+}
+
+/// The face as a mesh over the head's: at rest it shows what the head shows.
+struct Hung<'a> {
+    seg: &'a Segmentation,
+    rig: &'a Rig,
+    /// The head's picture and its place in the atlas.
+    head: &'a PartPicture,
+    place: (usize, usize),
+    /// Places of the lids' pictures in the atlas.
+    lids: &'a [(usize, usize)],
+    /// Pixels that a lid moves by where its bone has all the weight.
+    travel: f32,
+}
+
+/// Cells of an eye's own grid, and of a mouth's, a side.
+const EYE_CELLS: usize = 6;
+const MOUTH_CELLS: usize = 8;
+
+impl Hung<'_> {
+    fn hang(&self, moving: &Moving, vertices: &mut Vec<Vertex>, indices: &mut Vec<u32>) {
+        if let Some(mouth) = &moving.mouth {
+            self.mouth(mouth, vertices, indices);
+        }
+        for ((spot, lid), place) in moving.eyes.iter().flatten().zip(self.lids) {
+            self.eye(spot, vertices, indices);
+            self.lid(lid, *place, vertices, indices);
+        }
+    }
+
+    /// A corner that moves with the head but for the shares of its weight that face bones have.
+    fn corner(&self, rest: Vec2, uv: Vec2, shares: &[(usize, f32)]) -> Vertex {
+        let s = head_skin(self.rig, self.seg, rest);
+        let mut weights = s.weights;
+        let head = weights.iter().filter(|w| w.0 == bone::HEAD).map(|w| w.1).sum::<f32>();
+        let taken: f32 = shares.iter().map(|s| s.1.clamp(0.0, 1.0)).sum::<f32>().min(1.0);
+        weights.iter_mut().filter(|w| w.0 == bone::HEAD).for_each(|w| w.1 *= 1.0 - taken);
+        weights.extend(shares.iter().map(|(b, k)| (*b, head * k.clamp(0.0, 1.0))));
+        let (bones, weights) = top_four(weights);
+        Vertex { rest: rest.into(), uv: uv.into(), pivot: s.pivot.into(), bulge: s.bulge, validity: 1.0, bones, weights }
+    }
+
+    /// A grid over part of the head's own picture, in which `share` of every place follows `bone`.
+    fn over(&self, spot: &Spot, cells: usize, bone: usize, share: impl Fn(Vec2) -> f32, vertices: &mut Vec<Vertex>, indices: &mut Vec<u32>) {
+        let origin = Vec2::new(self.head.x0 as f32, self.head.y0 as f32);
+        let most = origin + Vec2::new(self.head.width as f32, self.head.height as f32);
+        let (low, high) = (spot.low().max(origin), spot.high().min(most));
+        let to_atlas = Vec2::new(self.place.0 as f32, self.place.1 as f32) - origin;
+        let first = vertices.len() as u32;
+        for i in 0..(cells + 1) * (cells + 1) {
+            let k = Vec2::new((i % (cells + 1)) as f32, (i / (cells + 1)) as f32) / cells as f32;
+            let rest = low + (high - low) * k;
+            vertices.push(self.corner(rest, rest + to_atlas, &[(bone, share(rest))]));
+        }
+        strip(first, cells, cells, indices);
+    }
+
+    /// What is within an eye's rim goes with the gaze, less and less towards the rim.
+    fn eye(&self, spot: &Spot, vertices: &mut Vec<Vertex>, indices: &mut Vec<u32>) {
+        let share = |p: Vec2| {
+            let d = ((p - spot.centre) / (0.5 * spot.size)).length_squared();
+            (1.0 - d).max(0.0).powi(2)
+        };
+        self.over(spot, EYE_CELLS, bone::GAZE, share, vertices, indices);
+    }
+
+    /// The lower lip goes with the jaw; corners and upper lip stay.
+    fn mouth(&self, spot: &Spot, vertices: &mut Vec<Vertex>, indices: &mut Vec<u32>) {
+        let below = 1.5 * jaw_reach(spot.size);
+        let (top, bottom) = (spot.low().y, spot.high().y);
+        let share = |p: Vec2| {
+            let t = (p.x - spot.centre.x) / (0.56 * spot.size.x);
+            let down = if p.y < bottom { (p.y - top) / (bottom - top) } else { 1.0 - smooth((p.y - bottom) / below) };
+            (1.0 - t * t).max(0.0) * down.clamp(0.0, 1.0)
+        };
+        let centre = Vec2::new(spot.centre.x, 0.5 * (top + bottom + below));
+        let around = Spot { centre, size: Vec2::new(1.16 * spot.size.x, spot.size.y + below) };
+        self.over(&around, MOUTH_CELLS, bone::JAW, share, vertices, indices);
+    }
+
+    /// Sheets that hang, rolled up, from the upper rim of the eye and stand at its lower one.
+    fn lid(&self, lid: &Lid, place: (usize, usize), vertices: &mut Vec<Vertex>, indices: &mut Vec<u32>) {
+        let to_atlas = Vec2::new(place.0 as f32 - lid.picture.x0 as f32, place.1 as f32 - lid.picture.y0 as f32);
+        let columns = lid.columns.len() - 1;
+        let uv = |x: f32, y: f32| Vec2::new(x, y) + to_atlas;
+        let first = vertices.len() as u32;
+        for c in &lid.columns {
+            let low = c.closed + c.half - 0.75;
+            let up = [(bone::LOWER_LID, (c.bottom - low) / self.travel)];
+            let rest = Vec2::new(c.x, c.bottom);
+            vertices.push(self.corner(rest, uv(c.x, low), &up));
+        }
+        for c in &lid.columns {
+            vertices.push(self.corner(Vec2::new(c.x, c.bottom), uv(c.x, c.bottom), &[]));
+        }
+        strip(first, columns, 1, indices);
+        let first = vertices.len() as u32;
+        for row in 0..3 {
+            for c in &lid.columns {
+                let rest = Vec2::new(c.x, c.top);
+                let down = (bone::LID, (c.closed - c.half - c.top) / self.travel);
+                vertices.push(match row {
+                    0 => self.corner(rest, uv(c.x, c.top), &[]),
+                    1 => self.corner(rest, uv(c.x, c.closed - c.half), &[down]),
+                    _ => self.corner(rest, uv(c.x, c.closed + c.half), &[down, (bone::LASH, 2.0 * c.half / self.travel)]),
+                });
+            }
+        }
+        strip(first, columns, 2, indices);
+    }
+}
+
+/// Two triangles for each of `columns` x `rows` cells, whose corners follow each other row by row from `first` on.
+fn strip(first: u32, columns: usize, rows: usize, indices: &mut Vec<u32>) {
+    let wide = columns as u32 + 1;
+    for y in 0..rows as u32 {
+        for x in 0..columns as u32 {
+            let a = first + y * wide + x;
+            indices.extend([a, a + wide, a + 1, a + 1, a + wide, a + wide + 1]);
+        }
+    }
+}
+
 /// Validity of the shown pixel nearest to a corner: corners often lie just outside the alpha.
 fn nearest_own(p: &PartPicture, x: usize, y: usize, reach: usize) -> f32 {
     for r in 0..=reach {
@@ -341,7 +516,7 @@ fn nearest_own(p: &PartPicture, x: usize, y: usize, reach: usize) -> f32 {
 }
 
 /// Shelves, tallest first, in a picture about as wide as it is high.
-fn pack(pictures: &[PartPicture]) -> (Image, Vec<(usize, usize)>) {
+fn pack(pictures: &[&PartPicture]) -> (Image, Vec<(usize, usize)>) {
     let pad = ATLAS_PADDING;
     let area: usize = pictures.iter().map(|p| (p.width + pad) * (p.height + pad)).sum();
     let widest = pictures.iter().map(|p| p.width + 2 * pad).max().unwrap_or(8);

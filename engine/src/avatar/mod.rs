@@ -4,14 +4,23 @@
 //! 3D pose into 2D bone transforms in the avatar's own proportions. Nothing here opens files or draws.
 
 mod drive;
+mod expression;
+mod face;
+#[cfg(test)]
+pub(crate) mod face_tests;
 mod figure;
 mod file;
 pub mod finder;
 mod import;
+mod lids;
 mod matting;
 mod mesh;
+mod parts;
+#[cfg(test)]
+mod parts_tests;
 mod picture;
 mod rig;
+pub mod rigged;
 mod segment;
 mod sidecar;
 mod springs;
@@ -19,9 +28,12 @@ mod springs;
 pub(crate) mod tests;
 
 pub use drive::{BoneTransform, FACING, PuppetFrame, drive};
+pub use expression::{Cue, Expression, Liveliness};
+pub use face::{Face, Spot};
 pub use figure::Ground;
 pub use finder::FigureFinder;
 pub use import::{ImportReport, decode, import_encoded};
+pub use parts::{PART_MAP_MAX_BYTES, PARTS, PartMap};
 pub(crate) use rig::keypoint;
 pub use rig::{BONES, Rig, bone};
 pub use sidecar::{LoosePart, Sidecar};
@@ -68,8 +80,12 @@ pub enum AvatarError {
     Keypoints(String),
     #[error("the joints cannot be found in this picture: {0}. Use a full-body picture, facing front, arms away from the body and legs apart, or give a keypoints file beside it")]
     Unclear(String),
+    #[error("layers: {0}")]
+    Parts(String),
     #[error("the figure finder's weights: {0}")]
     Finder(String),
+    #[error("the 3D character cannot be used: {0}")]
+    Rigged(String),
     #[error("not a usable .odori file: {0}")]
     File(String),
 }
@@ -146,4 +162,10 @@ pub struct Avatar {
     pub indices: Vec<u32>,
     pub layers: [Layer; LAYER_COUNT],
     pub rig: Rig,
+    /// Eyes and mouth that move, pixels of `reference`.
+    pub face: Face,
+    /// Regions that hang from the head and swing, pixels of `reference`.
+    pub loose: Vec<LoosePart>,
+    /// What a person painted over the parts that were found; of the size of `reference`.
+    pub paint: Option<PartMap>,
 }

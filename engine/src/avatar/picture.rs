@@ -60,6 +60,14 @@ impl Avatar {
         self.fitted(size).0.iter().map(|&v| f32::from(v) / 255.0).collect()
     }
 
+    /// [`Avatar::reference`] as a PNG with alpha.
+    ///
+    /// # Errors
+    /// If it cannot be encoded.
+    pub fn reference_png(&self) -> Result<Vec<u8>, AvatarError> {
+        png(&self.reference)
+    }
+
     /// The avatar as it stands, a square PNG with alpha.
     ///
     /// # Errors
@@ -70,7 +78,7 @@ impl Avatar {
         png(&picture)
     }
 
-    /// What an import found: the figure with its keypoints and limbs drawn over it, 1024 pixels a side.
+    /// What an import found: the figure with its keypoints and limbs drawn over it, eyes and mouth in boxes, 1024 pixels a side.
     ///
     /// # Errors
     /// If it cannot be encoded.
@@ -99,6 +107,15 @@ impl Avatar {
         }
         for k in self.keypoints {
             dot(&mut picture, k * scale + origin, 6.0, [255, 50, 90]);
+        }
+        for spot in self.face.parts().iter().filter_map(|(_, part)| *part) {
+            let (low, high) = (spot.low() * scale + origin, spot.high() * scale + origin);
+            for i in 0..=400 {
+                let k = i as f32 / 400.0;
+                for (x, y) in [(k, 0.0), (k, 1.0), (0.0, k), (1.0, k)] {
+                    dot(&mut picture, low + (high - low) * Vec2::new(x, y), 1.5, [0, 190, 110]);
+                }
+            }
         }
         png(&picture)
     }

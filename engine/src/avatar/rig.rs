@@ -6,8 +6,8 @@ use glam::Vec2;
 
 use crate::skeleton::{KEYPOINT_COUNT, SKELETON};
 
-/// Bones of a puppet: the 20 body bones, springs, and the collar bones.
-pub const BONES: usize = 26;
+/// Bones of a puppet: the 20 body bones, springs, the collar bones, and the face's.
+pub const BONES: usize = 31;
 
 /// Places in [`PuppetFrame::bones`](super::PuppetFrame). A side is 0 for the character's left, 1 for its right.
 pub mod bone {
@@ -51,6 +51,13 @@ pub mod bone {
     pub const fn collar(side: usize) -> usize {
         24 + side
     }
+    /// The face's: they are the head, but for how far an expression moves them. Upper lids go down, and with them their
+    /// lash lines, which first come into being; lower lids go up.
+    pub const LID: usize = 26;
+    pub const LASH: usize = 27;
+    pub const LOWER_LID: usize = 28;
+    pub const GAZE: usize = 29;
+    pub const JAW: usize = 30;
 }
 
 /// How much of a foot's hidden length its toes swing with.

@@ -5,7 +5,7 @@
 
 use glam::Vec2;
 
-use super::{Image, rig::Rig};
+use super::{Image, PartMap, parts, rig::Rig};
 
 /// Parts with a picture of their own; arms and legs hold two layers each.
 pub(crate) const PARTS: usize = 6;
@@ -43,13 +43,17 @@ pub(crate) struct Segmentation {
     /// Row where a skirt ends.
     pub hem: Option<f32>,
     pub loose: Vec<Loose>,
+    /// Over `label`, which it has changed already: what is left of it to say is where hair hangs.
+    pub paint: Option<PartMap>,
 }
 
-/// What the sidecar says beyond joints, in figure coordinates.
+/// What a person says beyond joints, in figure coordinates.
 #[derive(Default)]
 pub(crate) struct Hints {
     pub skirt: Option<bool>,
     pub loose: Vec<Loose>,
+    /// Of the figure's size: overrules what is seen.
+    pub paint: Option<PartMap>,
 }
 
 /// A region that hangs from the head by its anchor.
@@ -74,6 +78,30 @@ impl Loose {
     pub fn freedom(&self, p: Vec2) -> f32 {
         let length = self.polygon.iter().map(|q| q.distance(self.anchor)).fold(1.0, f32::max);
         (1.6 * p.distance(self.anchor) / length).min(1.0)
+    }
+}
+
+impl Segmentation {
+    /// Shares of the pixels near a place that are painted as head and as hair.
+    pub fn painted_head(&self, p: Vec2) -> (f32, f32) {
+        const NEAR: f32 = 6.0;
+        let Some(paint) = &self.paint else { return (0.0, 0.0) };
+        let (w, h) = (paint.size().0 as usize, paint.size().1 as usize);
+        let range = |v: f32, most: usize| (v - NEAR).max(0.0) as usize..((v + NEAR).max(0.0) as usize).min(most);
+        let (mut all, mut head, mut hair) = (0.0f32, 0.0, 0.0);
+        for y in range(p.y, h) {
+            for x in range(p.x, w) {
+                if self.label[y * w + x] == HEAD as u8 {
+                    all += 1.0;
+                    match paint.parts()[y * w + x] {
+                        parts::HEAD => head += 1.0,
+                        parts::HAIR => hair += 1.0,
+                        _ => {}
+                    }
+                }
+            }
+        }
+        (head / all.max(1.0), hair / all.max(1.0))
     }
 }
 
@@ -181,7 +209,15 @@ fn line(g: &Grid, a: Vec2, b: Vec2, label: u8, out: &mut Vec<(usize, u8, u32)>) 
     out.extend((0..=n).filter_map(|i| Some((g.at(a.lerp(b, i as f32 / n as f32))?, label, 0))));
 }
 
+/// Labels and pictures.
 pub(crate) fn segment(figure: &Image, rig: &Rig, hints: Hints) -> Segmentation {
+    let mut seg = label(figure, rig, hints);
+    seg.pictures = (0..PARTS).map(|part| picture(figure, rig, &seg, part)).collect();
+    seg
+}
+
+/// Everything but the pictures.
+pub(crate) fn label(figure: &Image, rig: &Rig, hints: Hints) -> Segmentation {
     let (w, h) = (figure.width as usize, figure.height as usize);
     let alpha = |i: usize| figure.rgba[i * 4 + 3];
     let g = Grid { w, h, inside: (0..w * h).map(|i| alpha(i) > 8).collect() };
@@ -260,7 +296,7 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, hints: Hints) -> Segmentation {
             }
         }
     }
-        // Outlines and colour edges are where parts meet: crossing one costs as much as a walk around it.
+    // Outlines and colour edges are where parts meet: crossing one costs as much as a walk around it.
     let edge = |i: usize, j: usize| {
         let (a, b) = (&figure.rgba[i * 4..i * 4 + 4], &figure.rgba[j * 4..j * 4 + 4]);
         a.iter().zip(b).map(|(x, y)| x.abs_diff(*y) as u32).max().unwrap_or(0) / 4
@@ -293,9 +329,14 @@ pub(crate) fn segment(figure: &Image, rig: &Rig, hints: Hints) -> Segmentation {
             label[i] = NONE;
         }
     }
-    let mut seg = Segmentation { label, arm_radius, leg_radius, neck_radius, pictures: Vec::new(), hem, loose: hints.loose };
-    seg.pictures = (0..PARTS).map(|part| picture(figure, rig, &seg, part)).collect();
-    seg
+    if let Some(paint) = &hints.paint {
+        for (label, &part) in label.iter_mut().zip(paint.parts()) {
+            if *label != NONE && part > 0 {
+                *label = if part == parts::HAIR { HEAD as u8 } else { part - 1 };
+            }
+        }
+    }
+    Segmentation { label, arm_radius, leg_radius, neck_radius, pictures: Vec::new(), hem, loose: hints.loose, paint: hints.paint }
 }
 
 /// A skirt or robe: between the hips and the ankles the legs' middle is covered, and the figure is wide there.
@@ -435,9 +476,13 @@ fn picture(figure: &Image, rig: &Rig, seg: &Segmentation, part: usize) -> PartPi
 fn under_arms(w: usize, rig: &Rig, seg: &Segmentation, cover: &mut [u8], fill: &mut [bool]) {
     let top = rig.shoulders[0].y.min(rig.shoulders[1].y) as usize;
     let bottom = rig.pelvis.y as usize;
+    let joints = rig.shoulders.iter().chain(&rig.hips).map(|p| p.x);
+    let (left, right) = joints.fold((f32::MAX, f32::MIN), |(l, r), x| (l.min(x), r.max(x)));
     for y in top..bottom.min(seg.label.len() / w) {
         let row = y * w..(y + 1) * w;
-        let is = |i: &usize| seg.label[*i] == TORSO as u8;
+        // What is painted beside the trunk has nothing of it between.
+        let beside = |i: usize| seg.paint.as_ref().is_some_and(|p| p.parts()[i] > 0) && !(left..=right).contains(&((i % w) as f32));
+        let is = |i: &usize| seg.label[*i] == TORSO as u8 && !beside(*i);
         let (Some(first), Some(last)) = (row.clone().find(is), row.rev().find(is)) else { continue };
         for i in first..=last {
             let part = seg.label[i];

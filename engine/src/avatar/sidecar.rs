@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use glam::Vec2;
 
-use super::{AvatarError, rig::keypoint};
+use super::{AvatarError, Face, rig::keypoint};
 use crate::skeleton::{KEYPOINT_COUNT, SKELETON};
 
 /// `{"width", "height", "keypoints": {"nose": [x, y], ...}}` in pixels of the picture; the character's left is
-/// normally at the picture's right. `loose` may name regions that swing, `skirt` may overrule what is seen.
+/// normally at the picture's right. `loose` may name regions that swing, `skirt` and `face` may overrule what is seen.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sidecar {
@@ -21,6 +21,9 @@ pub struct Sidecar {
     pub loose: Vec<LoosePart>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skirt: Option<bool>,
+    /// Eyes and mouth; those that are not named do not move. Without it they are looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub face: Option<Face>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -34,6 +37,30 @@ pub struct LoosePart {
     pub anchor: [f32; 2],
     /// Corners of the region, at most 64.
     pub polygon: Vec<[f32; 2]>,
+}
+
+impl LoosePart {
+    /// # Errors
+    /// If they are too many, or have too many corners, or lie nowhere.
+    pub(crate) fn check(all: &[LoosePart]) -> Result<(), String> {
+        if all.len() > 16 || all.iter().any(|l| l.polygon.len() > 64 || l.polygon.len() < 3) {
+            return Err("at most 16 loose parts of 3 to 64 corners".into());
+        }
+        if all.iter().any(|l| l.name.chars().count() > 200) {
+            return Err("the name of a loose part is longer than 200 characters".into());
+        }
+        let mut corners = all.iter().flat_map(|l| l.polygon.iter().chain([&l.anchor])).flatten();
+        if corners.any(|v| !v.is_finite() || v.abs() > 20_000.0) {
+            return Err("a loose part lies outside the picture".into());
+        }
+        Ok(())
+    }
+
+    /// The same in another picture, to which `place` takes a point of this one.
+    pub(crate) fn mapped(&self, place: impl Fn(Vec2) -> Vec2) -> LoosePart {
+        let map = |p: [f32; 2]| place(Vec2::from(p)).into();
+        LoosePart { name: self.name.clone(), anchor: map(self.anchor), polygon: self.polygon.iter().map(|&p| map(p)).collect() }
+    }
 }
 
 impl Sidecar {
@@ -67,15 +94,12 @@ impl Sidecar {
             }
             points[i] = Some(Vec2::from(*p) * scale);
         }
-        if self.loose.len() > 16 || self.loose.iter().any(|l| l.polygon.len() > 64 || l.polygon.len() < 3) {
-            return bad("at most 16 loose parts of 3 to 64 corners".into());
-        }
-        let corners = self.loose.iter().flat_map(|l| l.polygon.iter().chain([&l.anchor]));
-        if corners.flatten().any(|v| !v.is_finite() || v.abs() > 20_000.0) {
-            return bad("a loose part lies outside the picture".into());
-        }
+        LoosePart::check(&self.loose).map_err(AvatarError::Keypoints)?;
         if self.name.as_ref().is_some_and(|n| n.chars().count() > 200) {
             return bad("the name is longer than 200 characters".into());
+        }
+        if let Some(face) = &self.face {
+            face.check(Vec2::new(self.width as f32, self.height as f32)).map_err(AvatarError::Keypoints)?;
         }
         let mut resolved = infer(points)?;
         let at = |n: &str| resolved.points[keypoint(n)];

@@ -14,7 +14,7 @@ pub(crate) fn figure() -> (Avatar, ImportReport) {
     Avatar::import(w, h, rgba, Some(&sidecar), None).expect("the figure is found")
 }
 
-fn picture() -> (u32, u32, Vec<u8>, Sidecar) {
+pub(crate) fn picture() -> (u32, u32, Vec<u8>, Sidecar) {
     let (w, h) = (300u32, 500u32);
     let text = r#"{"width":300,"height":500,"keypoints":{
         "nose":[150,95],"left_shoulder":[182,150],"right_shoulder":[118,150],"left_elbow":[225,193],"right_elbow":[75,193],
@@ -45,7 +45,7 @@ fn finder() -> FigureFinder {
 }
 
 /// Capsules (from, to, radius, colour) on clear ground.
-fn painted(w: u32, h: u32, capsules: &[(Vec2, Vec2, f32, [u8; 3])]) -> Vec<u8> {
+pub(crate) fn painted(w: u32, h: u32, capsules: &[(Vec2, Vec2, f32, [u8; 3])]) -> Vec<u8> {
     let mut rgba = vec![0u8; (w * h * 4) as usize];
     for (i, px) in rgba.chunks_exact_mut(4).enumerate() {
         let at = Vec2::new((i as u32 % w) as f32 + 0.5, (i as u32 / w) as f32 + 0.5);

@@ -1,4 +1,4 @@
-//! What is drawn of one dancer: the avatar, ready to be drawn, its hair and skirt in motion, and a denoiser at every working
+//! What is drawn of one dancer: the avatar, ready to be drawn, its hair, skirt and face in motion, and a denoiser at every working
 //! size that the ladder may use.
 //!
 //! Made on any thread, and warm when it is handed over: putting it on allocates nothing.
@@ -7,7 +7,7 @@ use glam::Vec2;
 use odori_kernels::{Backend, Weights};
 
 use super::{DOUBT_GAIN, SEED_STEP, interleave};
-use crate::avatar::{self, Avatar, FACING, PuppetFrame, Springs};
+use crate::avatar::{self, Avatar, Cue, FACING, Liveliness, PuppetFrame, Springs};
 use crate::dance::group::MOST_DANCERS;
 use crate::dance::{self, Dancer};
 use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, KEYPOINTS, TOKEN_SLOTS};
@@ -34,6 +34,7 @@ pub struct Look {
     /// The working size that was asked for, then the smaller ones that the ladder may go down to.
     works: Vec<Work>,
     springs: Springs,
+    liveliness: Liveliness,
     pub(super) figure: Figure,
     /// The newest pose, put on.
     pub(super) frame: PuppetFrame,
@@ -85,11 +86,12 @@ impl Work {
 }
 
 impl Look {
-    /// The pose as the avatar's own body takes it, hair and skirt behind it. Every frame, drawn or not: springs have
-    /// a past.
-    pub(super) fn pose(&mut self, pose: &Pose, camera: &Camera) {
+    /// The pose as the avatar's own body takes it, hair and skirt behind it, and a face to it. Every frame, drawn or not:
+    /// springs and faces have a past.
+    pub(super) fn pose(&mut self, pose: &Pose, camera: &Camera, cue: &Cue<'_>) {
         self.frame = avatar::drive(&self.avatar, pose, camera);
         self.springs.step(&self.avatar, &mut self.frame, 1.0 / FRAME_RATE as f32);
+        self.liveliness.step(&self.frame, cue).apply(&self.avatar, &mut self.frame);
     }
 
     fn work(&self, wanted: usize) -> usize {
@@ -145,7 +147,7 @@ impl Fitting {
         }
         let joint = |name| frame.keypoints[avatar::keypoint(name)].position;
         let figure = Figure { head: cpu::layer_extent(&avatar, &frame, HEAD_LAYER), neck: joint("neck"), nose: joint("nose"), pelvis: joint("pelvis") };
-        Ok(Look { puppet: self.maker.make(&avatar), works, springs: Springs::new(), figure, frame, avatar })
+        Ok(Look { puppet: self.maker.make(&avatar), works, springs: Springs::new(), liveliness: Liveliness::new(seed), figure, frame, avatar })
     }
 }
 

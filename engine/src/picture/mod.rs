@@ -10,13 +10,14 @@
 pub mod camera;
 mod look;
 mod stage;
+mod voice;
 
 use std::time::Duration;
 
 use glam::{Vec2, Vec3};
 use odori_kernels::Backend;
 
-use crate::avatar::{self, Avatar};
+use crate::avatar::{self, Avatar, Cue};
 use crate::beat::BeatState;
 use crate::dance::group::MOST_DANCERS;
 use crate::denoiser::{DenoiseOutput, SIZES, TOKEN_SLOTS};
@@ -31,6 +32,7 @@ use crate::stopwatch::{Running, Stage as Step, Stopwatch};
 use camera::{Cameraman, Framing, Room, Subject};
 pub use look::{Costume, Fitting, Look};
 use stage::Stage;
+use voice::Voice;
 
 /// What a frame may take until another budget is set: a frame's time less what encoding and sending need, and two frames' age.
 const BUDGET: Budget = Budget { frame: Duration::from_millis(28), latency: Duration::from_millis(66) };
@@ -76,6 +78,8 @@ pub(crate) struct Cast<'a> {
     pub size: usize,
     /// The beat at the time that the frame is seen.
     pub beat: &'a BeatState,
+    /// Nothing is heard.
+    pub silent: bool,
     pub seed: u32,
 }
 
@@ -92,6 +96,7 @@ pub(crate) struct Picture {
     begun: bool,
     cameraman: Cameraman,
     stage: Stage,
+    voice: Voice,
     /// Where the whole picture lies in the frame, and each dancer's own.
     whole: View,
     views: [View; MOST_DANCERS],
@@ -131,6 +136,7 @@ impl Picture {
             begun: false,
             cameraman: Cameraman::new(width as f32),
             stage: Stage::default(),
+            voice: Voice::default(),
             whole: View::WHOLE,
             views: [View::WHOLE; MOST_DANCERS],
             shadows: Vec::with_capacity(MOST_SHADOWS),
@@ -179,6 +185,7 @@ impl Picture {
     /// A hop of the sound's features.
     pub fn hear(&mut self, hop: &[f32; HOP_FLOATS]) {
         self.stage.hear(hop);
+        self.voice.hear(hop);
     }
 
     /// Whether a frame is drawn on a rung: a resting dancer is, now and then.
@@ -235,10 +242,11 @@ impl Picture {
             self.room = Room::new(cast.size, staged);
         }
         self.room.step(cast.size, staged);
+        let cue = Cue { beat: cast.beat, voice: self.voice.strength(), silent: cast.silent };
         for (n, (look, pose)) in self.looks.iter_mut().zip(cast.poses).enumerate() {
             let mut own = pose.clone();
             own.root -= cast.places[n];
-            look.pose(&own, &self.camera);
+            look.pose(&own, &self.camera, &cue);
         }
         let leader = &self.looks[0];
         let joint = |name| leader.frame.keypoints[avatar::keypoint(name)].position;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::gpu::{ComposeParams, GroundParams, PackParams, PuppetParams, Sizes};
 use super::*;
+use crate::avatar::face_tests::with_a_face;
 use crate::avatar::tests::{dancing, figure};
-use crate::avatar::{BoneTransform, Image, Vertex, drive};
+use crate::avatar::{BoneTransform, Expression, Image, Vertex, drive};
 use crate::pose::{Camera, Pose};
 
 fn open_gpu() -> Option<Drawer> {
@@ -44,7 +45,7 @@ fn floats(v: &[u8]) -> Vec<f32> {
 #[test]
 fn gpu_and_cpu_draw_the_same_frames() {
     let Some(mut gpu) = open_gpu() else { return };
-    let (avatar, _) = figure();
+    let avatar = with_a_face();
     let mut cpu = open(Prefer::Cpu);
     let (mut on_gpu, mut on_cpu) = (gpu.puppet_maker().make(&avatar), cpu.puppet_maker().make(&avatar));
     assert!(matches!(cpu.draw_puppet(&mut on_gpu, &drive(&avatar, &dancing(), &Camera::full_body(64.0, 64.0)), &View::WHOLE, None), Err(RenderError::Foreign)));
@@ -52,7 +53,8 @@ fn gpu_and_cpu_draw_the_same_frames() {
     let far = View { origin: Vec2::new(90.3, 120.7), scale: 0.55 };
     let light = Light { cells: (0..64 * 64).map(|i| [(i % 64) as f32 * 2.0, (i / 64) as f32 * 3.0, 60.0, 0.0]).collect() };
     for (full, work) in [(Size::square(512), Size::square(128)), (Size::new(360, 640), Size::square(96)), (Size::square(256), Size::square(192))] {
-        let frame = drive(&avatar, &dancing(), &Camera::full_body(full.width as f32, full.height as f32));
+        let mut frame = drive(&avatar, &dancing(), &Camera::full_body(full.width as f32, full.height as f32));
+        Expression { lids: 0.6, gaze: Vec2::new(0.5, -0.5), mouth: 0.7 }.apply(&avatar, &mut frame);
         let picture = Arc::new(Image { width: full.width as u32, height: full.height as u32, rgba: (0..full.pixels() * 4).map(|i| if i % 4 == 3 { 255 } else { (i / 7) as u8 }).collect() });
         let floors: Vec<f32> = (0..full.width).map(|x| full.height as f32 * if x < full.width / 2 { 0.8 } else { 0.75 }).collect();
         let shadows = [Shadow { centre: [100.0, 0.8 * full.height as f32], radii: [40.0, 12.0], strength: 0.6, pad: [0.0; 3] }];

@@ -1,7 +1,9 @@
 //! `odori avatar import`.
 
+use std::io::Read;
+
 use anyhow::Context;
-use odori_engine::avatar::{Ground, Sidecar};
+use odori_engine::avatar::{Avatar, Ground, IMAGE_MAX_SIDE, ImportReport, PART_MAP_MAX_BYTES, PartMap, Sidecar};
 use serde_json::json;
 
 use crate::cli::ImportArgs;
@@ -21,8 +23,17 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let (avatar, report) = import_picture(&bytes, sidecar.as_ref()).with_context(|| shown)?;
+    let (mut avatar, mut report) = import_picture(&bytes, sidecar.as_ref()).with_context(|| shown)?;
+    if let Some(path) = &args.layers {
+        paint(path, &mut avatar, &mut report).with_context(|| path.display().to_string())?;
+    }
     super::write_whole(&args.output, &avatar.to_bytes()?)?;
+    if let Some(path) = &args.show_layers {
+        let [width, height] = report.picture;
+        let layers = avatar.found_parts().under(avatar.paint.as_ref());
+        let given = layers.resampled(width, height, report.scale, report.origin.map(|v| -v * report.scale));
+        super::write_whole(path, &given.to_png()?)?;
+    }
     if let Some(path) = &args.preview {
         super::write_whole(path, &avatar.preview_png()?)?;
     }
@@ -30,7 +41,7 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string(&json!({ "avatar": args.output, "report": report }))?);
     } else {
         println!("{}", args.output.display());
-        eprintln!("{} triangles; keypoints from the {}, confidence {:.0} %", report.triangles, report.keypoints_from, report.confidence * 100.0);
+        eprintln!("{} triangles; joints from the {}, confidence {:.0} %", report.triangles, report.keypoints_from, report.confidence * 100.0);
         for note in &report.notes {
             eprintln!("note: {note}");
         }
@@ -41,5 +52,20 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<()> {
             eprintln!("The keypoints were found by a network: look at them with --preview, and give better ones with --keypoints.");
         }
     }
+    Ok(())
+}
+
+/// Makes the avatar again with the layers of a map of the given picture's size.
+fn paint(path: &std::path::Path, avatar: &mut Avatar, report: &mut ImportReport) -> anyhow::Result<()> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(PART_MAP_MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    let map = PartMap::from_png(&bytes, IMAGE_MAX_SIDE)?;
+    let (size, [width, height]) = (map.size(), report.picture);
+    anyhow::ensure!(size == (width, height), "it is {}x{} pixels, but the picture is {width}x{height}", size.0, size.1);
+    let kept = map.resampled(report.width, report.height, 1.0 / report.scale, report.origin);
+    avatar.paint(kept)?;
+    let (painted, made) = avatar.corrected(&avatar.points())?;
+    (report.triangles, report.vertices) = (made.triangles, made.vertices);
+    *avatar = painted;
     Ok(())
 }

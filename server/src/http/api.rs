@@ -18,7 +18,7 @@ use crate::live::AvatarEntry;
 use crate::measure::LONGEST;
 use crate::session::{Change, Session, SourceChoice};
 
-type Answer = Result<Response, Fault>;
+pub(super) type Answer = Result<Response, Fault>;
 
 /// JSON whose faults are said in our own form.
 pub struct JsonBody<T>(pub T);
@@ -99,18 +99,23 @@ pub async fn choose(State(app): State<App>, Path(id): Path<String>, JsonBody(cho
     Ok(Json(describe(&app, &session)).into_response())
 }
 
-fn multipart(error: MultipartError) -> Fault {
+pub(super) fn multipart(error: MultipartError) -> Fault {
     Fault(error.status(), error.body_text())
 }
 
 /// The field `file`: its name and bytes, at most `limit`.
 async fn file(mut form: Multipart, limit: usize) -> Result<(String, Bytes), Fault> {
-    while let Some(field) = form.next_field().await.map_err(multipart)? {
+    let too_large = || Fault(StatusCode::PAYLOAD_TOO_LARGE, format!("the file is larger than {} MB", limit >> 20));
+    let fault = |error: MultipartError| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        _ => multipart(error),
+    };
+    while let Some(field) = form.next_field().await.map_err(fault)? {
         if field.name() == Some("file") {
             let name = field.file_name().unwrap_or("file").to_owned();
-            let bytes = field.bytes().await.map_err(multipart)?;
+            let bytes = field.bytes().await.map_err(fault)?;
             if bytes.len() > limit {
-                return Err(Fault(StatusCode::PAYLOAD_TOO_LARGE, format!("the file is larger than {} MB", limit >> 20)));
+                return Err(too_large());
             }
             return Ok((name, bytes));
         }
@@ -163,7 +168,7 @@ pub(super) fn internal(error: impl std::fmt::Display) -> Fault {
     Fault(StatusCode::INTERNAL_SERVER_ERROR, format!("an internal fault: {error}"))
 }
 
-fn avatar(entry: &AvatarEntry) -> Value {
+pub(super) fn avatar(entry: &AvatarEntry) -> Value {
     json!({ "id": entry.id, "name": entry.name, "image": format!("/api/avatars/{}.png", entry.id) })
 }
 

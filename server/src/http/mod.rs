@@ -1,6 +1,8 @@
 //! HTTP: routes, limits and the faces of errors. Decides nothing about sessions.
 
+mod adjust;
 mod api;
+mod drain;
 mod events;
 mod guard;
 mod metrics;
@@ -16,6 +18,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 
 pub use guard::Guard;
+use odori_engine::avatar::PART_MAP_MAX_BYTES;
 
 use crate::live::LiveError;
 use crate::rtc::RtcError;
@@ -81,9 +84,17 @@ pub fn router(app: App) -> Router {
         .route("/api/sessions/{id}/stop", post(api::stop))
         .route("/api/sessions/{id}/events", get(events::events))
         .route("/api/sessions/{id}/trace", get(api::trace))
+        .route("/api/avatars/{avatar}/reference.png", get(adjust::reference))
+        .route("/api/avatars/{avatar}/layers.png", get(adjust::found))
         .route("/api/songs", get(api::songs))
         .route("/metrics", get(metrics::metrics))
         .layer(DefaultBodyLimit::max(JSON_BYTES))
+        .merge(
+            Router::new()
+                .route("/api/avatars/{avatar}/points", get(adjust::points).put(adjust::apply))
+                .route("/api/avatars/{avatar}/paint.png", get(adjust::paint).put(adjust::apply_paint))
+                .layer(DefaultBodyLimit::max(PART_MAP_MAX_BYTES + JSON_BYTES)),
+        )
         .merge(
             Router::new()
                 .route("/api/sessions/{id}/source", post(api::upload).put(api::choose))
@@ -114,9 +125,10 @@ pub fn router(app: App) -> Router {
         .route("/overlay/{id}", get(pages::overlay))
         .route("/api/health", get(api::health))
         // An <img> cannot send a header, and the pictures are no secret.
-        .route("/api/avatars/{file}", get(api::picture))
+        .route("/api/avatars/{avatar}", get(api::picture))
         .merge(guarded)
         .fallback(pages::other)
         .layer(middleware::from_fn_with_state(app.clone(), guard::origin))
+        .layer(middleware::from_fn(drain::rest))
         .with_state(app)
 }

@@ -11,6 +11,7 @@ use clap::Parser;
 use odori_server::cli::{Cli, Command, ServeArgs};
 use odori_server::commands::serve;
 use odori_engine::ladder::{Budget, Rung};
+use odori_server::built_in;
 use odori_server::live::{AvatarEntry, Beat, Cast, Costume, DanceSettings, Dancer, DancerRequest, Engine, LiveError, LiveFrame, Scene, SongEntry, Wardrobe};
 use odori_server::measure::{Span, Stage};
 
@@ -125,12 +126,14 @@ pub fn engine() -> (Arc<Engine>, Arc<AtomicBool>) {
     };
     let import = |name: &str, bytes: &[u8]| {
         if bytes.starts_with(b"\x89PNG") {
-            Ok(AvatarEntry { id: "mine".into(), name: name.into(), picture: Bytes::copy_from_slice(bytes), file: Bytes::new() })
+            Ok(AvatarEntry { id: "mine".into(), name: name.into(), picture: Bytes::copy_from_slice(bytes), file: Bytes::new(), uploaded: false })
+        } else if let Ok(avatar) = built_in::read_avatar(bytes) {
+            built_in::entry("real", "Real", &avatar).map_err(|e| LiveError(e.to_string()))
         } else {
             Err(LiveError("this is not a picture; use PNG, JPEG or WebP".into()))
         }
     };
-    let avatar = AvatarEntry { id: "disc".into(), name: "Disc".into(), picture: Bytes::from_static(b"\x89PNG"), file: Bytes::new() };
+    let avatar = AvatarEntry { id: "disc".into(), name: "Disc".into(), picture: Bytes::from_static(b"\x89PNG"), file: Bytes::new(), uploaded: false };
     let song = SongEntry { id: "sine".into(), title: "Sine".into(), seconds: 5.0, file: wav(5.0) };
     let engine = Engine::new(vec![avatar], vec![song], vec!["any".into(), "other".into()], (SIZE, SIZE), Box::new(make), Box::new(import));
     (Arc::new(engine), fail)

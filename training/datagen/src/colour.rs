@@ -1,45 +1,11 @@
-//! Colours as stored sRGB values, 0 to 1, and the shapes of palettes. No gamma: frames are blended as stored.
+//! The shapes of palettes.
+
+pub use odori_engine::avatar::rigged::colour::{Rgb, hsv, mix, to_hsv};
 
 use crate::rng::Rng;
 
-pub type Rgb = [f32; 3];
-
-/// Hue in turns, saturation and value 0 to 1.
-pub fn hsv(h: f32, s: f32, v: f32) -> Rgb {
-    let h = h.rem_euclid(1.0) * 6.0;
-    let f = |n: f32| {
-        let k = (n + h) % 6.0;
-        v - v * s * k.min(4.0 - k).clamp(0.0, 1.0)
-    };
-    [f(5.0), f(3.0), f(1.0)]
-}
-
-pub fn to_hsv([r, g, b]: Rgb) -> [f32; 3] {
-    let (max, min) = (r.max(g).max(b), r.min(g).min(b));
-    let d = max - min;
-    let h = if d < 1e-6 {
-        0.0
-    } else if max == r {
-        ((g - b) / d).rem_euclid(6.0)
-    } else if max == g {
-        (b - r) / d + 2.0
-    } else {
-        (r - g) / d + 4.0
-    };
-    [h / 6.0, if max < 1e-6 { 0.0 } else { d / max }, max]
-}
-
-pub fn mix(a: Rgb, b: Rgb, t: f32) -> Rgb {
-    std::array::from_fn(|i| a[i] + (b[i] - a[i]) * t)
-}
-
 pub fn scale(a: Rgb, s: f32) -> Rgb {
     a.map(|c| (c * s).clamp(0.0, 1.0))
-}
-
-/// glTF factors are linear light.
-pub fn from_linear(c: f32) -> f32 {
-    if c <= 0.003_130_8 { 12.92 * c } else { 1.055 * c.powf(1.0 / 2.4) - 0.055 }
 }
 
 /// Skin of people, and now and then of no one.
@@ -74,21 +40,5 @@ pub fn cloth(rng: &mut Rng) -> Rgb {
         3 => hsv(rng.unit(), rng.range(0.0, 0.08), rng.range(0.88, 1.0)),
         4 => hsv(rng.unit(), rng.range(0.0, 0.15), rng.range(0.12, 0.6)),
         _ => hsv(rng.unit(), rng.range(0.3, 0.6), rng.range(0.5, 0.8)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hsv_goes_there_and_back() {
-        let mut rng = Rng::new(3);
-        for _ in 0..200 {
-            let c = [rng.unit(), rng.unit(), rng.unit()];
-            let [h, s, v] = to_hsv(c);
-            let back = hsv(h, s, v);
-            assert!((0..3).all(|i| (c[i] - back[i]).abs() < 1e-4), "{c:?} {back:?}");
-        }
     }
 }

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use glam::Vec2;
+use glam::{Vec2, Vec3};
+use odori_engine::avatar::rigged::straight;
 use odori_engine::avatar::{self, Avatar, Sidecar};
 use odori_engine::pose::Camera;
 use odori_engine::render::compose::{WORK_CHANNELS, downsample};
@@ -13,12 +14,12 @@ use odori_engine::render::cpu::CpuPuppet;
 use odori_engine::render::Size;
 use odori_engine::skeleton::{KEYPOINT_COUNT, SKELETON};
 
-use crate::character::{Character, reference_pose};
+use odori_engine::avatar::rigged::character::{Character, reference_pose};
 use crate::clips::Window;
 use crate::colour::{hsv, to_hsv};
-use crate::raster::{Raster, Style, Texture};
+use odori_engine::avatar::rigged::raster::{Raster, Shading, Style, Texture};
 use crate::rng::Rng;
-use crate::scene::Actor;
+use odori_engine::avatar::rigged::stage::Actor;
 
 /// Side of the picture that avatars are made from, pixels.
 pub const REFERENCE_PX: usize = 512;
@@ -79,7 +80,7 @@ impl Look {
             reproportion(&mut character, &mut rng.fork(1));
             recolour(&mut character, &mut rng.fork(2));
         }
-        let style = Style::random(&mut rng.fork(3));
+        let style = random_style(&mut rng.fork(3));
         let rng = &mut rng.fork(4);
         let pose = reference_pose(rng.range(33.0f32, 47.0).to_radians(), rng.range(2.0f32, 7.0).to_radians());
         let mut actor = Actor::new(&character, &style);
@@ -90,6 +91,8 @@ impl Look {
             Camera { centre: (low + high) * 0.5, scale: 0.9 * px / span.x.max(span.y), width: px, height: px };
         let drawn = actor.draw(&pose, &camera, &mut studio.reference);
         let sidecar = Sidecar {
+            // Training shows faces as they are.
+            face: Some(avatar::Face::default()),
             width: REFERENCE_PX as u32,
             height: REFERENCE_PX as u32,
             keypoints: SKELETON
@@ -102,7 +105,7 @@ impl Look {
             skirt: None,
             name: Some(character.name.clone()),
         };
-        let straight = unpremultiplied(&drawn.rgba);
+        let straight = straight(&drawn.rgba);
         let (avatar, _) = Avatar::import(REFERENCE_PX as u32, REFERENCE_PX as u32, straight, Some(&sidecar), None)
             .with_context(|| format!("{}: the engine cannot import it", character.name))?;
         let (reference, scale, origin) = avatar.fitted(studio.size);
@@ -161,15 +164,23 @@ impl Look {
     }
 }
 
-fn unpremultiplied(rgba: &[u8]) -> Vec<u8> {
-    let mut out = rgba.to_vec();
-    for p in out.chunks_exact_mut(4) {
-        let a = u32::from(p[3]);
-        for c in &mut p[..3] {
-            *c = (u32::from(*c) * 255 + a / 2).checked_div(a).unwrap_or(0).min(255) as u8;
-        }
+/// A drawing style like those that people draw in.
+pub fn random_style(rng: &mut Rng) -> Style {
+    let shading = match rng.below(10) {
+        0..=2 => Shading::Flat,
+        3..=6 => Shading::Toon(2),
+        7 => Shading::Toon(3),
+        _ => Shading::Soft,
+    };
+    let outline = if rng.chance(0.75) { rng.range(0.18, 0.7) } else { 0.0 };
+    Style {
+        shading,
+        outline,
+        line_colour: rng.chance(0.6).then(|| hsv(rng.unit(), rng.range(0.0, 0.4), rng.range(0.05, 0.2))),
+        light: Vec3::new(rng.range(-0.7, 0.7), rng.range(0.3, 1.0), rng.range(0.5, 1.0)).normalize(),
+        shade: rng.range(0.15, 0.4),
+        shade_hue: rng.range(-0.04, 0.04),
     }
-    out
 }
 
 /// Other bodies from the same rig: longer, thicker, with bigger heads.
@@ -244,6 +255,10 @@ pub const LEAD_FRAMES: usize = 12;
 
 #[cfg(test)]
 mod tests {
+    use glam::Quat;
+    use odori_engine::pose::Pose;
+    use odori_engine::skeleton::Bone;
+
     use super::*;
     use crate::procedural;
 
@@ -261,6 +276,37 @@ mod tests {
                 any += usize::from(t[3] > 127 || p[3] > 127);
             }
             assert!(both as f32 / any as f32 > 0.85, "{seed}: overlap {both}/{any}");
+        }
+    }
+
+    fn wrist_y(pose: &Pose) -> f32 {
+        let character = procedural::character(5);
+        let style = random_style(&mut Rng::new(1));
+        let mut actor = Actor::new(&character, &style);
+        let camera = Camera::full_body(128.0, 128.0);
+        let drawn = actor.draw(pose, &camera, &mut Raster::new(128, 1));
+        drawn.keypoints[SKELETON.keypoint_named("left_wrist").unwrap()].y
+    }
+
+    #[test]
+    fn a_raised_arm_is_raised_and_a_lowered_one_low() {
+        let arm = Bone::named("leftUpperArm").unwrap().index();
+        let mut up = Pose::default();
+        up.rotations[arm] = Quat::from_rotation_z(1.2);
+        assert!(wrist_y(&up) < wrist_y(&Pose::default()) - 10.0);
+        assert!(wrist_y(&reference_pose(0.7, 0.06)) > wrist_y(&Pose::default()) + 10.0);
+    }
+
+    #[test]
+    fn feet_stand_on_the_floor_of_the_camera() {
+        let camera = Camera::full_body(256.0, 256.0);
+        for seed in 0..5 {
+            let character = procedural::character(seed);
+            let style = Style { outline: 0.0, ..random_style(&mut Rng::new(seed)) };
+            let drawn = Actor::new(&character, &style).draw(&Pose::default(), &camera, &mut Raster::new(256, 2));
+            let lowest = (0..256).rev().find(|y| (0..256).any(|x| drawn.rgba[(y * 256 + x) * 4 + 3] > 127)).unwrap();
+            let floor = camera.project(Vec3::ZERO).y;
+            assert!((lowest as f32 - floor).abs() < 3.0, "{seed}: {lowest} {floor}");
         }
     }
 }

@@ -2,21 +2,14 @@
 //!
 //! A thin edge: reads arguments and files, deals the work to threads, writes shards. Read `look` first.
 
-mod bones;
-mod character;
 mod clips;
 mod colour;
-mod glb;
 mod look;
 mod plan;
 mod procedural;
-mod raster;
-mod retarget;
 mod rng;
-mod scene;
 mod shard;
 mod sheet;
-mod springs;
 mod visibility;
 
 use std::collections::HashMap;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::character::Character;
+use odori_engine::avatar::rigged::character::Character;
 use crate::clips::{Clips, TOKEN_FRAMES, Window};
-use crate::glb;
+use odori_engine::avatar::rigged::glb;
 use crate::look::{LEAD_FRAMES, Look, Studio};
 use crate::procedural;
 use crate::rng::Rng;
@@ -155,5 +155,5 @@ fn rigs(folders: &[PathBuf]) -> Result<Vec<Character>> {
 fn rig(file: &Path) -> Result<Character> {
     let name = file.file_stem().and_then(|n| n.to_str()).unwrap_or("rig").to_string();
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    glb::read(&name, &bytes)
+    Ok(glb::read(&name, &bytes, 512).map_err(|e| anyhow::anyhow!("{name}: {e}"))?.0)
 }

@@ -69,6 +69,21 @@ export interface Avatar {
   image: string;
 }
 
+/** A box in a picture. */
+export interface Spot {
+  centre: [number, number];
+  size: [number, number];
+}
+
+/** Where an avatar's joints, eyes and mouth are, in pixels of its own picture. */
+export interface Points {
+  width: number;
+  height: number;
+  keypoints: Record<string, [number, number]>;
+  face: { left_eye?: Spot; right_eye?: Spot; mouth?: Spot };
+  skirt: boolean;
+}
+
 export interface Song {
   id: string;
   title: string;
@@ -107,6 +122,43 @@ export class Api {
   async avatars(): Promise<Avatar[]> {
     const list = await this.ask<Avatar[]>("GET", "/api/avatars");
     return list.map((a) => ({ ...a, image: this.withToken(a.image) }));
+  }
+
+  points(id: string): Promise<Points> {
+    return this.ask("GET", `/api/avatars/${id}/points`);
+  }
+
+  /** The picture that points lie in. */
+  reference(id: string): string {
+    return this.withToken(`/api/avatars/${id}/reference.png`);
+  }
+
+  private async picture(path: string): Promise<Blob> {
+    const response = await fetch(this.withToken(path));
+    if (!response.ok) throw new ApiError(await explain(response), response.status);
+    return response.blob();
+  }
+
+  /** The part that every pixel of that picture was found to belong to, by colour. */
+  layers(id: string): Promise<Blob> {
+    return this.picture(`/api/avatars/${id}/layers.png`);
+  }
+
+  /** What was painted over them. */
+  paint(id: string): Promise<Blob> {
+    return this.picture(`/api/avatars/${id}/paint.png`);
+  }
+
+  /** The avatar made again with these points, and with this paint if it is another. */
+  async adjust(id: string, points: Points, paint: Blob | null): Promise<Avatar> {
+    let body: Points | FormData = points;
+    if (paint) {
+      body = new FormData();
+      body.append("points", JSON.stringify(points));
+      body.append("paint", paint);
+    }
+    const made = await this.ask<Avatar>("PUT", `/api/avatars/${id}/points`, body);
+    return { ...made, image: this.withToken(made.image) };
   }
 
   songs(): Promise<Song[]> {

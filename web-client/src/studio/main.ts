@@ -4,6 +4,7 @@ import { Api, ApiError, type Session, type Status } from "../lib/api";
 import { fillChoices, fileDrop } from "../lib/choices";
 import { publish, watch, type Peer } from "../lib/peer";
 import { reportShown } from "../lib/report";
+import { adjusting } from "./adjust";
 import { drawWaterfall } from "./waterfall";
 
 const element = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
@@ -363,6 +364,16 @@ async function open(): Promise<void> {
   element<HTMLAnchorElement>("trace").href = api.trace(session.id);
   element<HTMLInputElement>("overlay-url").value = new URL(session.overlay, location.href).href;
 
+  const adjust = adjusting(api, reason);
+  element("adjust-open").addEventListener("click", () => void act(async () => {
+    const avatar = (await api.avatars()).find((a) => a.id === session?.avatar);
+    // Another page may have put one in its place.
+    if (!avatar) throw new Error("This avatar is no longer there to be adjusted. Choose another, or drop its picture again.");
+    await adjust.open(avatar, async (corrected) => {
+      await change({ avatar: corrected.id });
+      await fillAvatars(corrected.id);
+    });
+  }));
   fileDrop(element("avatar-drop"), (file) => void act(async () => {
     say("Reading the picture…");
     const avatar = await api.uploadAvatar(file);

@@ -5,9 +5,9 @@ use glam::{Vec2, Vec3};
 use super::body::{Body, Layer, bone};
 use super::head::Skull;
 use super::shape::{Mesh, Ring, smooth};
-use crate::character::Loose;
+use odori_engine::avatar::rigged::character::Loose;
 use crate::colour::{cloth, scale};
-use crate::raster::{Material, Pattern};
+use odori_engine::avatar::rigged::raster::{Material, Pattern};
 use crate::rng::Rng;
 
 fn fabric(mesh: &mut Mesh, body: &Body, rng: &mut Rng) -> u16 {

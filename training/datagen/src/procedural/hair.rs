@@ -5,7 +5,7 @@ use glam::{Vec2, Vec3};
 use super::body::bone;
 use super::head::Skull;
 use super::shape::{Mesh, Ring, Weights, smooth};
-use crate::character::Loose;
+use odori_engine::avatar::rigged::character::Loose;
 use crate::rng::Rng;
 
 /// Draws one of many hair shapes; may leave the head bald.

@@ -9,7 +9,7 @@ use glam::{Vec2, Vec3};
 use super::body::{Build, bone};
 use super::shape::{Mesh, Ring, table};
 use crate::colour::{Rgb, cloth, hsv, mix, scale};
-use crate::raster::{Material, Pattern, Texture};
+use odori_engine::avatar::rigged::raster::{Alpha, Material, Pattern, Texture};
 use crate::rng::Rng;
 
 const FACE_PX: usize = 192;
@@ -116,6 +116,7 @@ impl Face {
         Material {
             colour: [1.0; 3],
             texture: Some(Arc::new(Texture { width: FACE_PX, height: FACE_PX, rgba })),
+            alpha: Alpha::Paint,
             pattern: Pattern::Plain,
             outlined: true,
         }

@@ -11,9 +11,9 @@ mod shape;
 use glam::Vec3;
 use odori_engine::skeleton::{KEYPOINT_COUNT, SKELETON};
 
-use crate::character::Character;
+use odori_engine::avatar::rigged::character::Character;
 use crate::colour;
-use crate::raster::Material;
+use odori_engine::avatar::rigged::raster::Material;
 use crate::rng::Rng;
 use body::{Body, Build, bone};
 use head::{Face, Skull};

@@ -5,8 +5,8 @@
 use glam::{Vec2, Vec3};
 use odori_engine::skeleton::BONE_COUNT;
 
-use crate::character::{Loose, Vertex};
-use crate::raster::{Material, Triangle};
+use odori_engine::avatar::rigged::character::{Loose, Vertex};
+use odori_engine::avatar::rigged::raster::{Material, Triangle};
 
 /// Joint and weight; at most four are kept.
 pub type Weights = Vec<(usize, f32)>;

@@ -4,7 +4,7 @@
 //! blend skinning. After that "global rotation relative to the T-pose" means the same on every character.
 
 use glam::{Quat, Vec3};
-use odori_engine::skeleton::{BONE_COUNT, Bone, SKELETON};
+use crate::skeleton::{BONE_COUNT, Bone, SKELETON};
 
 /// A rig in its rest pose: world positions (Y up, any facing, any unit) and what each joint stands for.
 pub struct Rest {
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn skeleton_as_rig(bend: impl Fn(&str) -> Quat, facing: Quat) -> Rest {
-        let mut pose = odori_engine::pose::Pose::default();
+        let mut pose = crate::pose::Pose::default();
         for (i, b) in SKELETON.bones.iter().enumerate() {
             pose.rotations[i] = bend(&b.name);
         }

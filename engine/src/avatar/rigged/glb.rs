@@ -1,27 +1,48 @@
-//! Reads a rigged GLB or VRM 0 file into a `Character`.
+//! Reads a rigged GLB or VRM (0.x, 1.0) file into a `Character`.
 //!
-//! Takes bytes, not paths. Wants one humanoid rig; weapons in hand slots, cameras and clips are left out.
+//! Takes bytes, not paths, from anywhere: everything is bounded and checked before it is used. Wants one humanoid rig, which a VRM
+//! names and whose names are guessed in a GLB; weapons in hand slots, expressions, cameras and clips are left out.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
 use glam::{Mat3, Mat4, Vec2, Vec3};
-use odori_engine::skeleton::{Bone, KEYPOINT_COUNT, SKELETON};
 
-use crate::bones::{self, RigName};
-use crate::character::{Character, Vertex};
-use crate::colour::from_linear;
-use crate::raster::{Material, Pattern, Texture, Triangle};
-use crate::retarget::{self, Alignment, Rest};
+use super::bones::{self, RigName};
+use super::character::{Character, Vertex};
+use super::colour::from_linear;
+use super::raster::{Alpha, Material, Pattern, Texture, Triangle};
+use super::retarget::{self, Alignment, Rest};
+use super::vrm::Vrm;
+use crate::skeleton::{Bone, KEYPOINT_COUNT, SKELETON};
 
 const MAX_VERTICES: usize = 400_000;
+const MAX_TRIANGLES: usize = 1_000_000;
+const MAX_NODES: usize = 10_000;
+/// Bytes of all textures together, decoded.
+const MAX_TEXTURES: usize = 512 << 20;
 
-pub fn read(name: &str, bytes: &[u8]) -> Result<Character> {
-    let file = gltf::Gltf::from_slice(bytes).with_context(|| format!("{name}: not a readable GLB"))?;
+/// What is wrong with a file.
+type Result<T> = std::result::Result<T, String>;
+
+macro_rules! bail {
+    ($($text:tt)*) => { return Err(format!($($text)*)) };
+}
+
+/// A character and what its file says of it. `texture_px` is the longest side that textures keep.
+///
+/// # Errors
+/// What of the file cannot be used.
+pub fn read(name: &str, bytes: &[u8], texture_px: u32) -> Result<(Character, Option<Vrm>)> {
+    let file = gltf::Gltf::from_slice(bytes).map_err(|e| format!("not a readable GLB or VRM file ({e})"))?;
     let blob = file.blob.as_deref().unwrap_or(&[]);
     let doc = &file.document;
+    check_ranges(doc, blob)?;
+    let vrm = Vrm::read(doc)?;
     let nodes: Vec<gltf::Node> = doc.nodes().collect();
+    if nodes.len() > MAX_NODES {
+        bail!("{} nodes; at most {MAX_NODES} are read", nodes.len());
+    }
     let mut parent: Vec<Option<usize>> = vec![None; nodes.len()];
     for node in &nodes {
         for child in node.children() {
@@ -46,9 +67,9 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Character> {
     let rest = Rest {
         parents: parent.clone(),
         positions: world.iter().map(|m| m.w_axis.truncate()).collect(),
-        bones: bones::map(&rig),
+        bones: vrm.as_ref().map_or_else(|| bones::map(&rig), |v| v.bones(nodes.len())),
     };
-    let alignment = retarget::align(&rest).map_err(|e| anyhow!("{name}: {e}"))?;
+    let alignment = retarget::align(&rest).map_err(|e| format!("its rig is not one that can dance: {e}"))?;
 
     let mut out = Character {
         name: name.to_string(),
@@ -61,7 +82,7 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Character> {
         keypoint_offsets: [Vec3::ZERO; KEYPOINT_COUNT],
         line_scale: 1.0,
     };
-    let mut materials = Materials { blob, textures: HashMap::new(), places: HashMap::new(), names: Vec::new() };
+    let mut materials = Materials { blob, texture_px, decoded: 0, textures: HashMap::new(), places: HashMap::new(), names: Vec::new() };
     for node in &nodes {
         let Some(mesh) = node.mesh() else { continue };
         if in_a_hand_slot(node.index(), &parent, &names) {
@@ -69,17 +90,44 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Character> {
         }
         for primitive in mesh.primitives() {
             let place = materials.place(&primitive.material(), &mut out.materials)?;
-            add_primitive(&mut out, node, &primitive, place, blob, &world, &alignment)
-                .with_context(|| format!("{name}: mesh {}", mesh.name().unwrap_or("?")))?;
+            add_primitive(&mut out, node, &primitive, place, blob, &world, &alignment).map_err(|e| format!("mesh {}: {e}", mesh.name().unwrap_or("?")))?;
         }
     }
     if out.vertices.is_empty() {
-        bail!("{name}: no mesh");
+        bail!("it has no mesh");
     }
+    // Eyes go the way of the joints.
+    let eyes = vrm.as_ref().and_then(|v| v.eyes).filter(|eyes| eyes.iter().all(|e| *e < nodes.len()));
+    let joints = out.joints.len();
+    out.joints.extend(eyes.iter().flatten().map(|&e| alignment.turn[e] * (rest.positions[e] - alignment.from[e]) + alignment.to[e]));
     to_metres(&mut out);
     out.finish();
-    face_keypoints(&mut out, &materials.names);
-    Ok(out)
+    let eyes = out.joints.split_off(joints);
+    face_keypoints(&mut out, &materials.names, <[Vec3; 2]>::try_from(eyes).ok());
+    Ok((out, vrm))
+}
+
+/// Every view lies in the file and every accessor in its view: what is read later is there.
+fn check_ranges(doc: &gltf::Document, blob: &[u8]) -> Result<()> {
+    for view in doc.views() {
+        if view.buffer().index() != 0 || view.offset().checked_add(view.length()).is_none_or(|end| end > blob.len()) {
+            bail!("data outside the file: only files that hold everything themselves are read");
+        }
+    }
+    // What expressions are kept as is not read.
+    let attributes = doc.meshes().flat_map(|m| m.primitives().collect::<Vec<_>>()).flat_map(|p| p.attributes().map(|(_, a)| a).chain(p.indices()).collect::<Vec<_>>());
+    for accessor in attributes.chain(doc.skins().filter_map(|s| s.inverse_bind_matrices())) {
+        if accessor.sparse().is_some() {
+            bail!("its mesh is kept as sparse data, which is not read; export it without");
+        }
+        let Some(view) = accessor.view() else { continue };
+        let stride = view.stride().unwrap_or(accessor.size());
+        let end = accessor.count().checked_sub(1).map_or(Some(0), |n| n.checked_mul(stride)?.checked_add(accessor.size())?.checked_add(accessor.offset()));
+        if stride < accessor.size() || end.is_none_or(|end| end > view.length()) {
+            bail!("data past the end of its view: the file is damaged");
+        }
+    }
+    Ok(())
 }
 
 fn world_transforms(nodes: &[gltf::Node], parent: &[Option<usize>]) -> Result<Vec<Mat4>> {
@@ -121,7 +169,7 @@ fn add_primitive(
     alignment: &Alignment,
 ) -> Result<()> {
     let reader = primitive.reader(|b| (b.index() == 0).then_some(blob));
-    let positions: Vec<Vec3> = reader.read_positions().context("no positions")?.map(Vec3::from).collect();
+    let positions: Vec<Vec3> = reader.read_positions().ok_or("no positions")?.map(Vec3::from).collect();
     let count = positions.len();
     if out.vertices.len() + count > MAX_VERTICES {
         bail!("more than {MAX_VERTICES} vertices");
@@ -130,6 +178,9 @@ fn add_primitive(
         Some(i) => i.into_u32().collect(),
         None => (0..count as u32).collect(),
     };
+    if out.triangles.len() + indices.len() / 3 > MAX_TRIANGLES {
+        bail!("more than {MAX_TRIANGLES} triangles");
+    }
     if indices.iter().any(|&i| i as usize >= count) {
         bail!("an index points past the vertices");
     }
@@ -222,6 +273,9 @@ fn flat_normals(positions: &[Vec3], indices: &[u32]) -> Vec<Vec3> {
 
 struct Materials<'a> {
     blob: &'a [u8],
+    texture_px: u32,
+    /// Bytes of the textures so far.
+    decoded: usize,
     textures: HashMap<usize, Arc<Texture>>,
     places: HashMap<Option<usize>, u16>,
     names: Vec<String>,
@@ -242,6 +296,11 @@ impl Materials<'_> {
         list.push(Material {
             colour: [r, g, b].map(from_linear),
             texture,
+            alpha: match material.alpha_mode() {
+                gltf::material::AlphaMode::Opaque => Alpha::Ignored,
+                gltf::material::AlphaMode::Mask => Alpha::Cut(material.alpha_cutoff().unwrap_or(0.5)),
+                gltf::material::AlphaMode::Blend => Alpha::Cut(0.5),
+            },
             pattern: Pattern::Plain,
             outlined: material.alpha_mode() == gltf::material::AlphaMode::Opaque,
         });
@@ -256,9 +315,14 @@ impl Materials<'_> {
             return Ok(t.clone());
         }
         let gltf::image::Source::View { view, .. } = source.source() else { bail!("a texture outside the file") };
-        let bytes = self.blob.get(view.offset()..view.offset() + view.length()).context("a texture past the end")?;
-        let picture = image::load_from_memory(bytes).context("a texture cannot be read")?;
-        let picture = if picture.width() > 512 { picture.thumbnail(512, 512) } else { picture }.to_rgba8();
+        let bytes = self.blob.get(view.offset()..view.offset() + view.length()).ok_or("a texture past the end")?;
+        let picture = crate::avatar::decode(bytes).map_err(|e| format!("a texture: {e}"))?;
+        let (w, h, most) = (picture.width(), picture.height(), self.texture_px);
+        let picture = if w.max(h) > most { image::DynamicImage::from(picture).thumbnail(most, most).into_rgba8() } else { picture };
+        self.decoded += picture.len();
+        if self.decoded > MAX_TEXTURES {
+            bail!("its textures need more than {} MB", MAX_TEXTURES >> 20);
+        }
         let texture = Arc::new(Texture {
             width: picture.width() as usize,
             height: picture.height() as usize,
@@ -285,7 +349,7 @@ fn to_metres(c: &mut Character) {
 }
 
 /// Nose, eyes, ears, head top and toes from the mesh around their bones.
-fn face_keypoints(c: &mut Character, material_names: &[String]) {
+fn face_keypoints(c: &mut Character, material_names: &[String], eye_bones: Option<[Vec3; 2]>) {
     let place = |n: &str| Bone::named(n).expect("known").index();
     let head = place("head");
     let origin = c.joints[head];
@@ -315,7 +379,7 @@ fn face_keypoints(c: &mut Character, material_names: &[String]) {
             _ => info.offset * c.size_ratio(),
         };
     }
-    // Eyes with a material of their own tell where the face is.
+    // Bones of the eyes, or a material of their own, tell where the face is.
     let mut sums = [(Vec3::ZERO, 0.0f32); 2];
     for t in &c.triangles {
         let name = &material_names[t.material as usize];
@@ -327,8 +391,11 @@ fn face_keypoints(c: &mut Character, material_names: &[String]) {
             }
         }
     }
-    if sums.iter().all(|s| s.1 > 0.0) {
-        let eyes = sums.map(|(sum, n)| sum / n - origin);
+    let painted = sums.iter().all(|s| s.1 > 0.0).then(|| sums.map(|(sum, n)| sum / n));
+    // An eye's bone sits within the head: where it looks out the eye is drawn.
+    let eyes = painted.or_else(|| eye_bones.map(|e| e.map(|e| Vec3::new(e.x, e.y, e.z + 0.02))));
+    if let Some(eyes) = eyes {
+        let eyes = eyes.map(|e| e - origin);
         let set = |c: &mut Character, name: &str, p: Vec3| {
             c.keypoint_offsets[SKELETON.keypoint_named(name).expect("known")] = p;
         };

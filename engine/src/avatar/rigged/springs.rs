@@ -3,9 +3,9 @@
 //! A verlet pendulum per joint at 30 Hz; state only, no drawing.
 
 use glam::{Quat, Vec3};
-use odori_engine::skeleton::BONE_COUNT;
+use crate::skeleton::BONE_COUNT;
 
-use crate::character::{Character, Posed};
+use super::character::{Character, Posed};
 
 const FRAME_S: f32 = 1.0 / 30.0;
 const SUBSTEPS: usize = 2;

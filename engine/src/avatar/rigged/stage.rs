@@ -4,12 +4,12 @@
 //! steps as long as the legs), so that what differs is only what a flat warp cannot do.
 
 use glam::{Vec2, Vec3};
-use odori_engine::pose::{Camera, Pose};
-use odori_engine::skeleton::{Bone, KEYPOINT_COUNT, SKELETON};
+use crate::pose::{Camera, Pose};
+use crate::skeleton::{Bone, KEYPOINT_COUNT, SKELETON};
 
-use crate::character::{Character, Posed};
-use crate::raster::{Raster, Screen, Style};
-use crate::springs::Springs;
+use super::character::{Character, Posed};
+use super::raster::{Raster, Screen, Style};
+use super::springs::Springs;
 
 /// What the skeleton and one character are in numbers, taken once.
 pub struct Stage {
@@ -126,44 +126,5 @@ impl<'a> Actor<'a> {
         let line_px = self.style.outline * 0.01 * 1.6 * camera.scale * self.character.line_scale;
         let rgba = raster.draw(&vertices, &self.character.triangles, &self.character.materials, self.style, line_px);
         Drawn { rgba, keypoints: self.character.keypoints(&posed).map(project) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::character::reference_pose;
-    use crate::procedural;
-    use glam::Quat;
-
-    fn wrist_y(pose: &Pose) -> f32 {
-        let character = procedural::character(5);
-        let style = Style::random(&mut crate::rng::Rng::new(1));
-        let mut actor = Actor::new(&character, &style);
-        let camera = Camera::full_body(128.0, 128.0);
-        let drawn = actor.draw(pose, &camera, &mut Raster::new(128, 1));
-        drawn.keypoints[SKELETON.keypoint_named("left_wrist").unwrap()].y
-    }
-
-    #[test]
-    fn a_raised_arm_is_raised_and_a_lowered_one_low() {
-        let arm = Bone::named("leftUpperArm").unwrap().index();
-        let mut up = Pose::default();
-        up.rotations[arm] = Quat::from_rotation_z(1.2);
-        assert!(wrist_y(&up) < wrist_y(&Pose::default()) - 10.0);
-        assert!(wrist_y(&reference_pose(0.7, 0.06)) > wrist_y(&Pose::default()) + 10.0);
-    }
-
-    #[test]
-    fn feet_stand_on_the_floor_of_the_camera() {
-        let camera = Camera::full_body(256.0, 256.0);
-        for seed in 0..5 {
-            let character = procedural::character(seed);
-            let style = Style { outline: 0.0, ..Style::random(&mut crate::rng::Rng::new(seed)) };
-            let drawn = Actor::new(&character, &style).draw(&Pose::default(), &camera, &mut Raster::new(256, 2));
-            let lowest = (0..256).rev().find(|y| (0..256).any(|x| drawn.rgba[(y * 256 + x) * 4 + 3] > 127)).unwrap();
-            let floor = camera.project(Vec3::ZERO).y;
-            assert!((lowest as f32 - floor).abs() < 3.0, "{seed}: {lowest} {floor}");
-        }
     }
 }

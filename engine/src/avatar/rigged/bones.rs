@@ -2,7 +2,7 @@
 //!
 //! Knows names only; positions are the business of `retarget`.
 
-use odori_engine::skeleton::{BONE_COUNT, Bone};
+use crate::skeleton::{BONE_COUNT, Bone};
 
 /// A joint of a foreign rig: name and parent (an index that may come later in the list).
 #[derive(Clone, Debug)]
@@ -148,7 +148,7 @@ mod tests {
         let a = rig(&[("Hips", -1), ("Abdomen", 0), ("Torso", 1), ("Chest", 2), ("Neck", 3), ("Head", 4), ("Shoulder.L", 3), ("UpperArm.L", 6), ("Index1.L", 7), ("Index2.L", 8)]);
         let names = |m: Vec<Option<Bone>>| -> Vec<String> {
             m.into_iter()
-                .map(|b| b.map_or(String::new(), |b| odori_engine::skeleton::SKELETON.bones[b.index()].name.clone()))
+                .map(|b| b.map_or(String::new(), |b| crate::skeleton::SKELETON.bones[b.index()].name.clone()))
                 .collect()
         };
         assert_eq!(

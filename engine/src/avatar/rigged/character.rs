@@ -4,10 +4,10 @@
 //! bones of the skeleton and on loose joints after them. Knows no file and no picture.
 
 use glam::{Mat3, Quat, Vec2, Vec3};
-use odori_engine::pose::Pose;
-use odori_engine::skeleton::{BONE_COUNT, Bone, KEYPOINT_COUNT, SKELETON};
+use crate::pose::Pose;
+use crate::skeleton::{BONE_COUNT, Bone, KEYPOINT_COUNT, SKELETON};
 
-use crate::raster::{Material, Triangle};
+use super::raster::{Material, Triangle};
 
 /// Hips height of the shared skeleton, metres.
 pub const SKELETON_HIPS_M: f32 = 0.93;

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use glam::{Vec2, Vec3};
 
-use crate::colour::{Rgb, hsv, mix, to_hsv};
-use crate::rng::Rng;
+use super::colour::{Rgb, hsv, mix, to_hsv};
 
 /// An RGBA8 picture, rows from the top, looked up with repeat.
 #[derive(Debug)]
@@ -39,10 +38,21 @@ pub enum Pattern {
     Split { v: f32, other: Rgb },
 }
 
+/// What the alpha of a texture means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Alpha {
+    /// The texture is painted on the plain colour.
+    Paint,
+    Ignored,
+    /// Less than this is a hole.
+    Cut(f32),
+}
+
 #[derive(Clone, Debug)]
 pub struct Material {
     pub colour: Rgb,
     pub texture: Option<Arc<Texture>>,
+    pub alpha: Alpha,
     pub pattern: Pattern,
     /// Whether this part casts an outline; face paint does not.
     pub outlined: bool,
@@ -50,14 +60,22 @@ pub struct Material {
 
 impl Material {
     pub fn plain(colour: Rgb) -> Self {
-        Material { colour, texture: None, pattern: Pattern::Plain, outlined: true }
+        Material { colour, texture: None, alpha: Alpha::Ignored, pattern: Pattern::Plain, outlined: true }
+    }
+
+    /// The texture and how opaque it must be, where it has holes.
+    fn holes(&self) -> Option<(&Texture, f32)> {
+        match (self.alpha, &self.texture) {
+            (Alpha::Cut(least), Some(texture)) => Some((texture, least)),
+            _ => None,
+        }
     }
 
     fn albedo(&self, uv: Vec2) -> Rgb {
         if let Some(texture) = &self.texture {
             let t = texture.sample(uv);
             let base: Rgb = std::array::from_fn(|i| t[i] * self.colour[i]);
-            return if t[3] < 1.0 { mix(self.colour, base, t[3]) } else { base };
+            return if self.alpha == Alpha::Paint { mix(self.colour, base, t[3]) } else { base };
         }
         let other = match self.pattern {
             Pattern::Plain => None,
@@ -100,24 +118,6 @@ pub struct Style {
 }
 
 impl Style {
-    pub fn random(rng: &mut Rng) -> Self {
-        let shading = match rng.below(10) {
-            0..=2 => Shading::Flat,
-            3..=6 => Shading::Toon(2),
-            7 => Shading::Toon(3),
-            _ => Shading::Soft,
-        };
-        let outline = if rng.chance(0.75) { rng.range(0.18, 0.7) } else { 0.0 };
-        Style {
-            shading,
-            outline,
-            line_colour: rng.chance(0.6).then(|| hsv(rng.unit(), rng.range(0.0, 0.4), rng.range(0.05, 0.2))),
-            light: Vec3::new(rng.range(-0.7, 0.7), rng.range(0.3, 1.0), rng.range(0.5, 1.0)).normalize(),
-            shade: rng.range(0.15, 0.4),
-            shade_hue: rng.range(-0.04, 0.04),
-        }
-    }
-
     fn shaded(&self, albedo: Rgb, normal: Vec3) -> Rgb {
         let level = normal.dot(self.light);
         let lit = match self.shading {
@@ -190,22 +190,24 @@ impl Raster {
         self.hit.fill(NOTHING);
         for (i, t) in triangles.iter().enumerate() {
             let [a, b, c] = t.corners.map(|v| vertices[v as usize].position);
-            self.fill(a, b, c, i as u32);
-            if line_px > 0.0 && materials[t.material as usize].outlined {
+            let material = &materials[t.material as usize];
+            let holes = material.holes().map(|(texture, least)| (texture, least, t.corners.map(|v| vertices[v as usize].uv)));
+            self.fill(a, b, c, i as u32, holes);
+            if line_px > 0.0 && material.outlined {
                 let [a, b, c] = t.corners.map(|v| {
                     let v = &vertices[v as usize];
                     v.position + (v.outward * line_px).extend(-0.004)
                 });
                 // Only the far side of the swollen body shows, as a rim around the near side.
                 if (b - a).truncate().perp_dot((c - a).truncate()) > 0.0 {
-                    self.fill(a, b, c, i as u32 | LINE);
+                    self.fill(a, b, c, i as u32 | LINE, None);
                 }
             }
         }
         self.resolve(vertices, triangles, materials, style)
     }
 
-    fn fill(&mut self, a: Vec3, b: Vec3, c: Vec3, id: u32) {
+    fn fill(&mut self, a: Vec3, b: Vec3, c: Vec3, id: u32, holes: Option<(&Texture, f32, [Vec2; 3])>) {
         let n = self.size * self.samples;
         let s = self.samples as f32;
         let (pa, pb, pc) = (a.truncate() * s, b.truncate() * s, c.truncate() * s);
@@ -235,7 +237,8 @@ impl Raster {
                 if wa >= 0.0 && wb >= 0.0 && wc >= 0.0 {
                     let z = a.z * wa + b.z * wb + c.z * wc;
                     let at = row + x as usize;
-                    if z > self.depth[at] {
+                    let solid = || holes.is_none_or(|(texture, least, uv)| texture.sample(uv[0] * wa + uv[1] * wb + uv[2] * wc)[3] >= least);
+                    if z > self.depth[at] && solid() {
                         self.depth[at] = z;
                         self.hit[at] = id;
                     }
