@@ -1,8 +1,9 @@
 //! Takes from the model's poses what bodies do not do: trembling, and moves that are too fast.
 //!
 //! Every frame goes a share of the way to the pose that is danced, and no joint above the hips turns much further than joints turn in
-//! a frame. What is cut from a fast move is caught up with where the dance is slow, which is on the beat. Legs and hips are followed
-//! as they are, or feet that stand would slide; [`super::feet`] sees to them. It knows no beat and keeps no time.
+//! a frame. What is cut from a fast move is caught up with where the dance is slow: a little after the beat that the model means, so
+//! [`super::retime`] moves it there. Legs and hips are followed as they are, or feet that stand would slide; [`super::feet`] sees to them. It
+//! knows no beat and keeps no time.
 
 use std::sync::LazyLock;
 
@@ -11,7 +12,7 @@ use crate::skeleton::{BONE_COUNT, Bone, SKELETON};
 
 /// Share of the way to the danced pose that a frame takes; delays by some 15 ms, which the model is early by.
 const FOLLOW: f32 = 0.65;
-/// Turn of a joint in a frame that fast ones are bent towards: 6 rad/s.
+/// Turn of a joint in a frame that fast ones are bent towards: 6 rad/s, up to twice that where time runs fast.
 const FAST_RAD: f32 = 0.2;
 
 /// Which bones are held back.

@@ -1,7 +1,9 @@
 //! Feet that stand stay where they stand: a lock by two-bone inverse kinematics, causal, frame by frame.
 //!
+//! A dance that floats comes down: nobody is in the air for longer than a jump.
 //! Hips are thrown up and down no faster than bodies throw them, while the feet stay where the dance has them.
-//! A foot that the dance says carries weight is held where it landed. When the dance takes it up again, what it was held
+//! A foot that the dance says carries weight is held where it landed, and one of the two always does but in a jump: hips that
+//! speed up over two feet that both glide are what makes a dance float. A foot that moves is taken up off the ground. When the dance takes it up again, what it was held
 //! back by fades in the air. When the dance has slid too far from under it, it takes a small step. Hips are lowered where a
 //! leg would not reach. Bones keep their lengths: only hips, thighs, shins and feet turn, and the hips move.
 
@@ -9,6 +11,7 @@ use std::sync::LazyLock;
 
 use glam::{Quat, Vec3};
 
+use crate::metrics::POSE_HZ;
 use crate::pose::Pose;
 use crate::skeleton::{Bone, SKELETON};
 
@@ -18,13 +21,21 @@ const LEAVE: f32 = 0.35;
 /// Ankles higher than this do not land; standing they are at 0.08 m.
 const LAND_HEIGHT_M: f32 = 0.15;
 const LEAVE_HEIGHT_M: f32 = 0.19;
+/// A foot that moves over the ground faster than this, m/s, has its ankle taken up to this height, by this share of the way a frame.
+const DRAGS_M_S: f32 = 0.2;
+const CLEARS_M: f32 = 0.13;
+const TAKE_UP: f32 = 0.5;
+/// Heights of ankle and toes in standing, metres.
+const STANDING_M: [f32; 2] = [0.08, 0.02];
+/// Frames in which a dance that has neither foot on the ground comes most of the way down: 0.33 s, as long as a small jump.
+const FALL_FRAMES: f32 = 10.0;
 /// What is left after a frame in the air of the distance that a foot was held back by.
 const FADE: f32 = 0.8;
 /// A foot held back further than this takes a step.
 const HELD_MOST_M: f32 = 0.13;
 /// Frames of such a step, and its height.
 const STEP_FRAMES: u32 = 7;
-const STEP_HEIGHT_M: f32 = 0.035;
+const STEP_HEIGHT_M: f32 = 0.06;
 /// Share of the feet's common correction that the hips take on in a frame.
 const HIPS_FOLLOW: f32 = 0.18;
 /// Longest a leg is stretched to, of its length.
@@ -76,11 +87,17 @@ pub struct FootLock {
     hips: Vec3,
     /// Height of the hips, of those that the dance had, with its fastest moves taken from it.
     height: Option<f32>,
+    /// By how much the dance, which floats, is taken down.
+    fallen: f32,
+    /// Where the ankles were.
+    last: Option<[Vec3; 2]>,
+    /// By how much each foot is taken up so that it does not drag.
+    up: [f32; 2],
 }
 
 impl Default for FootLock {
     fn default() -> Self {
-        FootLock { feet: [Foot::Air { behind: Vec3::ZERO }; 2], hips: Vec3::ZERO, height: None }
+        FootLock { feet: [Foot::Air { behind: Vec3::ZERO }; 2], hips: Vec3::ZERO, height: None, fallen: 0.0, last: None, up: [0.0; 2] }
     }
 }
 
@@ -89,22 +106,23 @@ fn flat(v: Vec3) -> Vec3 {
 }
 
 impl Foot {
-    /// The next state, and where the ankle is to be. `raw` is where the dance has it.
-    fn step(self, raw: Vec3, contact: f32, other_steps: bool) -> (Foot, Vec3) {
+    /// The next state, and where the ankle is to be. `raw` is where the dance has it; a foot that `bears` is the only one that can
+    /// carry weight.
+    fn step(self, raw: Vec3, contact: f32, other_steps: bool, bears: bool) -> (Foot, Vec3) {
         match self {
             Foot::Air { behind } => {
                 let behind = behind * FADE;
                 let at = flat(raw) + behind;
-                let lands = contact > LAND && raw.y < LAND_HEIGHT_M;
+                let lands = (contact > LAND || bears) && raw.y < LAND_HEIGHT_M;
                 (if lands { Foot::Stands { at } } else { Foot::Air { behind } }, at + Vec3::Y * raw.y)
             }
             Foot::Stands { at } => {
                 let away = at - flat(raw);
-                if contact < LEAVE || raw.y > LEAVE_HEIGHT_M {
-                    return Foot::Air { behind: away }.step(raw, 0.0, other_steps);
+                if contact < LEAVE && !bears || raw.y > LEAVE_HEIGHT_M {
+                    return Foot::Air { behind: away }.step(raw, 0.0, other_steps, false);
                 }
-                if away.length() > HELD_MOST_M && !other_steps || away.length() > 2.0 * HELD_MOST_M {
-                    return Foot::Steps { from: at, frame: 0 }.step(raw, contact, other_steps);
+                if away.length() > HELD_MOST_M && !other_steps && !bears || away.length() > 2.0 * HELD_MOST_M {
+                    return Foot::Steps { from: at, frame: 0 }.step(raw, contact, other_steps, false);
                 }
                 (self, at + Vec3::Y * raw.y)
             }
@@ -134,22 +152,33 @@ impl FootLock {
 
     /// Plants the feet of the next frame's pose; `lifts` are metres by which the feet are taken up besides.
     pub fn step(&mut self, pose: &mut Pose, lifts: [f32; 2]) {
-        let joints = pose.joints();
+        let mut joints = pose.joints();
+        let fallen = self.fall(&joints.positions);
+        joints.positions.iter_mut().for_each(|p| p.y -= fallen);
+        pose.root.y -= fallen;
         let mut ankles = [Vec3::ZERO; 2];
-        for side in 0..2 {
+        // The foot that the dance is surer of lands first, and leaves last.
+        let surer = usize::from(pose.contacts[1] > pose.contacts[0]);
+        let both = self.feet.iter().all(|foot| matches!(foot, Foot::Stands { .. }));
+        let order = if both { [1 - surer, surer] } else { [surer, 1 - surer] };
+        for side in order {
             if lifts[side] > LIFTED_M {
                 pose.contacts[side] = 0.0;
             }
             let raw = joints.positions[LEGS[side].foot] + Vec3::Y * lifts[side];
             let other_steps = matches!(self.feet[1 - side], Foot::Steps { .. });
-            (self.feet[side], ankles[side]) = self.feet[side].step(raw, pose.contacts[side], other_steps);
+            let bears = lifts[side] <= LIFTED_M && !matches!(self.feet[1 - side], Foot::Stands { .. });
+            (self.feet[side], ankles[side]) = self.feet[side].step(raw, pose.contacts[side], other_steps, bears);
             // Not through the floor: the foot keeps its turn in the world, so its toes rise with the ankle.
             let toes = joints.positions[LEGS[side].toes].y - joints.positions[LEGS[side].foot].y + ankles[side].y;
             ankles[side].y += (FLOOR_M - toes).max(0.0);
-            if matches!(self.feet[side], Foot::Steps { .. }) {
-                pose.contacts[side] = 0.0;
+            match self.feet[side] {
+                Foot::Steps { .. } => pose.contacts[side] = 0.0,
+                Foot::Stands { .. } if bears => pose.contacts[side] = pose.contacts[side].max(LAND),
+                _ => {}
             }
         }
+        self.take_up(&mut ankles);
         let height = self.height.get_or_insert(pose.root.y);
         let way = pose.root.y - *height;
         *height += way / (1.0 + (way / BOUNCE_M).powi(2)).sqrt();
@@ -171,6 +200,25 @@ impl FootLock {
             pose.rotations[leg.foot] = (shin.inverse() * world[leg.foot]).normalize();
         }
         pose.root += moved;
+    }
+
+    /// By how much the dance is to be taken down, so that its lower foot comes to the ground little by little and never goes below it.
+    fn fall(&mut self, joints: &[Vec3]) -> f32 {
+        let over = |leg: &Leg| (joints[leg.foot].y - STANDING_M[0]).min(joints[leg.toes].y - STANDING_M[1]);
+        let lowest = over(&LEGS[0]).min(over(&LEGS[1])).max(0.0);
+        self.fallen = lowest.min(self.fallen + (lowest - self.fallen) / FALL_FRAMES);
+        self.fallen
+    }
+
+    /// Takes feet up that move over the ground.
+    fn take_up(&mut self, ankles: &mut [Vec3; 2]) {
+        let last = self.last.replace(*ankles).unwrap_or(*ankles);
+        for side in 0..2 {
+            let moves = flat(ankles[side] - last[side]).length() * POSE_HZ > DRAGS_M_S && !matches!(self.feet[side], Foot::Stands { .. });
+            let want = if moves { (CLEARS_M - ankles[side].y).max(0.0) } else { 0.0 };
+            self.up[side] += (want - self.up[side]) * TAKE_UP;
+            ankles[side].y += self.up[side];
+        }
     }
 
     /// Hips, `held` away from where the dance has them, follow what both feet have in common, and come down where a leg would
@@ -288,12 +336,52 @@ mod tests {
     }
 
     #[test]
+    fn a_dance_that_floats_comes_down_and_one_that_jumps_jumps() {
+        let mut raw = gliding(120, 0.0);
+        for (i, p) in raw.iter_mut().enumerate() {
+            p.contacts = [0.0; 2];
+            // A jump of a third of a second, then a dance 20 cm above the ground.
+            p.root.y += if i < 60 { 0.15 * ((i as f32 - 20.0) * 0.314).sin().max(0.0) * f32::from(u8::from((20..30).contains(&i))) } else { 0.2 };
+        }
+        let out = locked(&raw);
+        let lowest = |i: usize| (0..2).map(|s| ankle(&out[i], s).y).fold(f32::INFINITY, f32::min);
+        assert!((15..45).map(lowest).fold(0.0, f32::max) > 0.08 + 0.05, "nothing of the jump is left");
+        assert!(lowest(119) < 0.1, "it floats at {}", lowest(119));
+        assert!((0..120).all(|i| lowest(i) > 0.07), "through the ground");
+    }
+
+    #[test]
     fn feet_in_the_air_go_where_the_dance_has_them() {
-        let mut raw = gliding(90, 2.0);
+        let mut raw = gliding(90, 0.5);
         for p in &mut raw[30..] {
+            p.contacts = [1.0, 0.0];
+        }
+        let out = locked(&raw);
+        // Taken up as it moves.
+        assert!(flat(ankle(&out[80], 1) - ankle(&raw[80], 1)).length() < 0.02);
+    }
+
+    #[test]
+    fn one_foot_stands_though_the_dance_is_sure_of_neither() {
+        let mut raw = gliding(200, 2.0);
+        for p in &mut raw {
             p.contacts = [0.0; 2];
         }
         let out = locked(&raw);
-        assert!(ankle(&out[80], 0).distance(ankle(&raw[80], 0)) < 0.02);
+        let moved = |i: usize, s: usize| flat(ankle(&out[i + 1], s) - ankle(&out[i], s)).length();
+        let floating = (1..199).filter(|&i| moved(i, 0).min(moved(i, 1)) > 1e-3).count();
+        assert!(floating < 20, "in {floating} of 198 frames both feet move");
+    }
+
+    #[test]
+    fn a_foot_that_moves_is_off_the_ground() {
+        let mut raw = gliding(200, 2.0);
+        for p in &mut raw {
+            p.contacts = [1.0, 0.0];
+        }
+        let out = locked(&raw);
+        let bodies: Vec<_> = out.iter().map(metrics::body).collect();
+        let skating = metrics::body::feet(&out, &bodies).skating;
+        assert!(skating < 0.2, "{skating}");
     }
 }

@@ -19,6 +19,8 @@ pub use direct::Direction;
 pub use hush::Hush;
 pub use mood::Mood;
 
+use std::collections::VecDeque;
+
 use direct::Director;
 use drive::Drive;
 use feet::FootLock;
@@ -29,7 +31,7 @@ use retime::Retimer;
 use serde::{Deserialize, Serialize};
 
 use crate::beat::BeatState;
-use crate::motion::{BEAT_DIM, MotionError, MotionModel, StepInput};
+use crate::motion::{BEAT_DIM, FRAMES_PER_STEP, MotionError, MotionModel, StepInput};
 use crate::pose::Pose;
 
 /// Shares by which the dancer comes to rest, and back, in a frame: one settles in a second and sets out in less than half of one.
@@ -108,20 +110,22 @@ pub struct Staging {
 pub struct Dancer {
     motion: MotionModel,
     retimer: Retimer,
-    /// The tokens of the step before the last, whose poses are shown now.
-    tokens: Vec<f32>,
+    /// The tokens of the last steps, newest first; the last ones are of the poses that are shown now.
+    tokens: VecDeque<Vec<f32>>,
     /// Steps since there was a beat to follow.
     lost: u32,
     /// How often the dance has begun anew.
     beginnings: u32,
     /// Whether what was danced is to be forgotten at the next step.
     cut: bool,
+    /// The style of the last step.
+    style: Option<u32>,
     drive: Drive,
     director: Director,
     feet: FootLock,
     startle: Startle,
-    /// What is danced, as a body would.
-    calmed: Pose,
+    /// What is danced, as far as it is.
+    moved: Pose,
     /// Share of its moves that is made: 1 while music plays, nought when it has stopped.
     moving: f32,
     /// 0 dancing to 1 at rest.
@@ -138,16 +142,17 @@ impl Dancer {
         let rest = motion.rest_pose();
         Dancer {
             retimer: Retimer::new(&rest),
-            tokens: motion.tokens().to_vec(),
+            tokens: std::iter::repeat_n(motion.tokens().to_vec(), retime::LEAD_FRAMES / FRAMES_PER_STEP + 1).collect(),
             lost: 0,
             beginnings: 0,
             cut: false,
+            style: None,
             motion,
             drive: Drive::default(),
             director: Director::default(),
             feet: FootLock::default(),
             startle: Startle::default(),
-            calmed: idle[0].clone(),
+            moved: idle[0].clone(),
             moving: 1.0,
             rest: 1.0,
             wander: Vec3::ZERO,
@@ -158,21 +163,24 @@ impl Dancer {
     /// Two more poses of the dance, for [`retime::LEAD_FRAMES`] after the frames that are shown next.
     ///
     /// The model dances on from what it danced. After seconds without a beat, or of standing, it would go on much like that,
-    /// beat or no beat: it then forgets them and begins anew.
+    /// beat or no beat: it then forgets them and begins anew. So it does when another style is asked for, or the old one's moves
+    /// would go on for bars.
     pub fn step(&mut self, input: &StepInput<'_>, silent: bool) {
         let followed = !silent && input.beat != [0.0; BEAT_DIM];
-        let anew = self.cut || followed && (self.lost >= LOST_STEPS || self.drive.stuck(input.energy));
+        let restyled = self.style.replace(input.style).is_some_and(|style| style != input.style);
+        let anew = self.cut || restyled && !silent || followed && (self.lost >= LOST_STEPS || self.drive.stuck(input.energy));
         self.lost = if followed { 0 } else { self.lost.saturating_add(1) };
-        self.tokens.copy_from_slice(self.motion.tokens());
         if anew {
             self.cut = false;
-            self.motion.reset();
             self.beginnings = self.beginnings.wrapping_add(1);
+            self.motion.begin(input.style, input.sampling.seed.wrapping_add(self.beginnings));
         }
         let mut input = if silent { StepInput { energy: 0.0, ..*input } } else { self.drive.steer(input) };
         // Not the same moves again.
         input.sampling.seed = input.sampling.seed.wrapping_add(ANEW_SEED.wrapping_mul(self.beginnings));
         let poses = self.motion.step(&input);
+        self.tokens.rotate_right(1);
+        self.tokens[0].copy_from_slice(self.motion.tokens());
         self.retimer.push(&poses, anew);
         self.drive.watch(&poses, silent);
     }
@@ -197,14 +205,13 @@ impl Dancer {
         if self.moving < HELD && self.rest == 0.0 {
             return &self.shown;
         }
-        let next = calm::follow(&self.calmed, danced);
-        self.calmed = if self.moving == 1.0 { next } else { self.calmed.lerp(&next, self.moving) };
-        self.retimer.watch(&self.calmed, &staging.beat);
+        self.moved = if self.moving == 1.0 { danced.clone() } else { self.moved.lerp(danced, self.moving) };
+        self.retimer.watch(&self.moved, &staging.beat);
         let mut pose = if self.rest == 0.0 {
-            self.calmed.clone()
+            self.moved.clone()
         } else {
             // Slow at both ends.
-            self.calmed.lerp(&idle[tick as usize % idle.len()], self.rest * self.rest * (3.0 - 2.0 * self.rest))
+            self.moved.lerp(&idle[tick as usize % idle.len()], self.rest * self.rest * (3.0 - 2.0 * self.rest))
         };
         let lifts = self.director.step(&mut pose, staging, (1.0 - self.rest) * self.moving);
         self.startle.step(&mut pose);
@@ -224,7 +231,7 @@ impl Dancer {
 
     /// The tokens of the poses that are shown.
     pub fn tokens(&self) -> &[f32] {
-        &self.tokens
+        &self.tokens[self.tokens.len() - 1]
     }
 
     pub fn version(&self) -> &str {

@@ -45,3 +45,24 @@ impl Startle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hips_drop_at_once_and_come_back_and_nothing_moves_until_it_begins() {
+        let mut startle = Startle::default();
+        let dip = |startle: &mut Startle| {
+            let mut pose = Pose::default();
+            startle.step(&mut pose);
+            Pose::default().root.y - pose.root.y
+        };
+        assert_eq!(dip(&mut startle), 0.0);
+        startle.begin();
+        let dips: Vec<f32> = (0..40).map(|_| dip(&mut startle)).collect();
+        assert!(dips[1] > 0.03 && dips[2] > 0.06, "{dips:?}");
+        assert!(dips.windows(2).all(|d| (d[1] - d[0]).abs() < 0.05), "{dips:?}");
+        assert!(dips[10] < 0.5 * dips[2] && dips[LONGEST as usize] == 0.0, "{dips:?}");
+    }
+}

@@ -34,7 +34,7 @@ impl Level {
     }
 
     /// The level whose pace is nearest to the dance's own: known before any phase is looked at.
-    fn chosen(found_per_beat: f32) -> Self {
+    pub fn chosen(found_per_beat: f32) -> Self {
         match found_per_beat.max(1e-6).log2() {
             x if x < -0.5 => Level::Half,
             x if x < 0.5 => Level::Beat,
@@ -113,7 +113,7 @@ fn moved(beats: &[f32], part: f32) -> Vec<f32> {
 }
 
 /// The grids that a level could mean: two for half time, on the odd or the even beats.
-fn grids(level: Level, beats: &[f32]) -> Vec<Vec<f32>> {
+pub fn grids(level: Level, beats: &[f32]) -> Vec<Vec<f32>> {
     match level {
         Level::Beat => vec![beats.to_vec()],
         Level::Half => (0..2).map(|k| beats.iter().skip(k).step_by(2).copied().collect()).collect(),
