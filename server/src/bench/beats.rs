@@ -1,6 +1,8 @@
 //! Visible beats: when a dance slows down, and how far that is from the song's beats. The same definition as training's
 //! (`training/odori_training/phrases.py`), on the keypoints that are drawn.
 
+use odori_engine::metrics::beats::{Level, grids};
+
 use super::stand::{Danced, MODEL_HZ};
 
 /// Width of the smoothing, in frames: 83 ms.
@@ -45,6 +47,17 @@ fn slowest(speed: &[f64]) -> Vec<f64> {
         .collect()
 }
 
+/// How the dance counts the song's `beats` between `from` and `until` (seconds), by how many visible beats it has to each, and the beats
+/// that it counts: every other one (those that it meets better), each, or twice as many. As `odori eval motion` has it.
+pub fn counted(visible: &[f64], beats: &[f64], from: f64, until: f64) -> (Level, Vec<f64>) {
+    let within = |times: &[f64]| times.iter().filter(|t| (from..until).contains(*t)).count() as f32;
+    let level = Level::chosen(within(visible) / within(beats).max(1.0));
+    let narrow: Vec<f32> = beats.iter().map(|b| *b as f32).collect();
+    let meets = |grid: &Vec<f64>| near(&offsets_ms(visible, grid, from, until), 60.0);
+    let grids = grids(level, &narrow).into_iter().map(|g| g.into_iter().map(f64::from).collect::<Vec<f64>>());
+    (level, grids.max_by(|a, b| meets(a).total_cmp(&meets(b))).unwrap_or_default())
+}
+
 /// For every beat between `from` and `until` (seconds): the nearest visible beat, less it.
 pub fn offsets_ms(visible: &[f64], beats: &[f64], from: f64, until: f64) -> Vec<f64> {
     let within = beats.iter().filter(|b| (from..until - 0.5).contains(*b));
@@ -65,6 +78,18 @@ pub fn shifted(beats: &[f64], share: f64) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dance_in_half_time_is_held_to_the_beats_that_it_counts() {
+        let beats: Vec<f64> = (0..100).map(|n| f64::from(n) * 0.3).collect();
+        let visible: Vec<f64> = beats.iter().skip(1).step_by(2).map(|b| b + 0.02).collect();
+        let (level, grid) = counted(&visible, &beats, 2.0, 28.0);
+        assert_eq!(level, Level::Half);
+        assert!(offsets_ms(&visible, &grid, 2.0, 28.0).iter().all(|o| (o - 20.0).abs() < 0.1));
+        assert!(near(&offsets_ms(&visible, &beats, 2.0, 28.0), 60.0) < 0.6);
+        let (level, grid) = counted(&beats, &beats, 2.0, 28.0);
+        assert_eq!((level, grid.len()), (Level::Beat, 100));
+    }
 
     #[test]
     fn a_swing_on_the_beat_is_found_on_the_beat_and_a_late_one_late() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use odori_engine::metrics::beats::Level;
 use serde_json::{Value, json};
 
 use super::beats;
@@ -404,26 +405,30 @@ async fn beat_offset(setup: &Setup, stand: &Stand, songs: &[KnownSong]) -> anyho
         "beat",
         "Visible beat against heard beat",
         "Songs whose beats are known to the sample, danced live. A visible beat is a moment at which the body's keypoints slow down most \
-         (the least of their mean speed, smoothed over 83 ms), in the frames of the session itself. Every song beat after the first eight seconds is held to the \
-         visible beat nearest to it, and moved by how far the viewer's picture runs ahead of its sound. Positive: seen after heard. The control: the same dances \
-         held to beats moved by an eighth to seven eighths of a beat.",
+         (the least of their mean speed, smoothed over 83 ms), in the frames of the session itself. Every beat that the dance counts after the first eight seconds is held to the \
+         visible beat nearest to it, and moved by how far the viewer's picture runs ahead of its sound. Positive: seen after heard. A dance counts each beat, every \
+         other one or twice as many, by how many visible beats it has; the figure for each beat of the song, however it counts, stands beside. The control: the same \
+         dances held to beats moved by an eighth to seven eighths of a beat.",
     );
-    let (mut as_danced, mut at_viewer, mut control, mut skews, mut dropped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut as_danced, mut at_viewer, mut each, mut control, mut skews, mut dropped) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
     let profile = Profile::named("clean").expect("it is in the list");
     for song in songs {
         let seconds = song.seconds.min(setup.seconds.clamp(20.0, 70.0));
         let take = setup.take(stand, &profile, Play::Song(&song.id), seconds).await?;
         dropped += take.statuses.last().map_or(0, |s| s["drops"]["sound_ms"].as_u64().unwrap_or(0));
         let visible = beats::visible(&take.danced);
-        let offsets = beats::offsets_ms(&visible, &song.beats, FIND_BEAT_S, seconds);
+        let (level, counted) = beats::counted(&visible, &song.beats, FIND_BEAT_S, seconds);
+        let offsets = beats::offsets_ms(&visible, &counted, FIND_BEAT_S, seconds);
         // Heard at a native client when its packet came: without a browser there is no account of when sound plays.
         let skew: Option<Vec<f64>> = take.browser.as_ref().map(|b| b.skews_ms.iter().copied().skip(b.skews_ms.len() / 4).collect());
         let ahead_ms = skew.as_ref().map_or(0.0, |s| median(s.clone()));
         let seen = |offsets: &[f64]| -> Vec<f64> { offsets.iter().map(|o| o - ahead_ms).collect() };
-        section.value(&format!("on the beat, {}", song.id), "%", 100.0 * beats::near(&seen(&offsets), ON_THE_BEAT_MS), Better::Higher);
+        let time = if level == Level::Beat { String::new() } else { format!(", in {} time", level.name()) };
+        section.value(&format!("on the beat, {}{time}", song.id), "%", 100.0 * beats::near(&seen(&offsets), ON_THE_BEAT_MS), Better::Higher);
         at_viewer.extend(seen(&offsets));
+        each.extend(seen(&beats::offsets_ms(&visible, &song.beats, FIND_BEAT_S, seconds)));
         for eighth in 1..8 {
-            let moved = beats::shifted(&song.beats, f64::from(eighth) / 8.0);
+            let moved = beats::shifted(&counted, f64::from(eighth) / 8.0);
             control.extend(seen(&beats::offsets_ms(&visible, &moved, FIND_BEAT_S, seconds)));
         }
         as_danced.extend(offsets);
@@ -435,6 +440,7 @@ async fn beat_offset(setup: &Setup, stand: &Stand, songs: &[KnownSong]) -> anyho
         let (middle, near) = (median(at_viewer.clone()), beats::near(&at_viewer, ON_THE_BEAT_MS));
         section.bar("median within 20 ms, 90 % within 60 ms", middle.abs() <= 20.0 && near >= 0.9, format!("median {middle:.0} ms, {:.0} % within 60 ms", 100.0 * near));
         section.value("visible beats within 60 ms of the heard beat, at the viewer", "%", 100.0 * near, Better::Higher);
+        section.value("the same of each beat of the songs, however they are counted", "%", 100.0 * beats::near(&each, ON_THE_BEAT_MS), Better::Higher);
         section.value("the same for the control", "%", 100.0 * beats::near(&control, ON_THE_BEAT_MS), Better::Neither);
         section.spreads.push(Spread::of("beat", "visible beat against heard beat, at the viewer", "ms", at_viewer).better(Better::Neither));
     }

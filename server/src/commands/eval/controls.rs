@@ -17,6 +17,8 @@ const SECONDS: f64 = 24.0;
 /// What is danced while the clock finds the beat is not judged.
 const SETTLE_FRAMES: usize = 180;
 const CHANGE_AT_S: f32 = 14.0;
+/// Songs in which every style gives way to another.
+const CHANGED_SONGS: usize = 2;
 
 #[derive(Serialize)]
 pub struct Controls {
@@ -58,10 +60,12 @@ pub struct Styles {
     /// Rows: the style that was asked for; columns: what was told. Shares.
     pub told: Vec<Vec<f32>>,
     pub accuracy: f32,
+    /// Share told rightly of the stretches that begin in the second after the first bar of another style.
+    pub after_a_bar: f32,
 }
 
 pub fn frames(machine: &Machine) -> u64 {
-    let dances = (ENERGIES.len() + machine.styles().len() + 1) * SONGS + 9;
+    let dances = (ENERGIES.len() + machine.styles().len() + 1) * SONGS + CHANGED_SONGS * machine.styles().len() + 9;
     dances as u64 * (SECONDS * 30.0) as u64
 }
 
@@ -130,9 +134,10 @@ fn styles(machine: &Machine, set: &EvalSet, songs: &[&Song], settings: Settings,
     let (held, truth) = of(Split::HeldOut);
     let right = held.iter().zip(&truth).filter(|(row, t)| classifier.tell(row) == **t).count();
     let tried_on = names.iter().enumerate().filter(|(i, _)| truth.contains(i)).map(|(_, n)| n.clone()).collect();
+    let number = |name: &str| machine.styles().iter().position(|s| s == name).unwrap_or(0) as u32;
     let mut told = Vec::new();
     for name in &names {
-        let style = machine.styles().iter().position(|s| s == name).unwrap_or(0) as u32;
+        let style = number(name);
         let mut row = vec![0.0; names.len()];
         let mut count = 0.0f32;
         for song in songs {
@@ -144,8 +149,19 @@ fn styles(machine: &Machine, set: &EvalSet, songs: &[&Song], settings: Settings,
         }
         told.push(row.iter().map(|r| r / count.max(1.0)).collect::<Vec<f32>>());
     }
+    let mut changed = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        let before = &names[(i + names.len() / 2) % names.len()];
+        for song in songs.iter().take(CHANGED_SONGS) {
+            let (before, after) = (Settings { style: number(before), ..settings }, Settings { style: number(name), ..settings });
+            let b = bodies(machine, song, before, Some((CHANGE_AT_S, after)), SECONDS, bar)?;
+            let from = ((CHANGE_AT_S + 240.0 / song.bpm) * POSE_HZ) as usize;
+            let second = &b[from.min(b.len())..(from + 4 * POSE_HZ as usize).min(b.len())];
+            changed.extend(Stretches::of(std::iter::once(second)).manner.iter().map(|m| f32::from(u8::from(classifier.tell(m) == i))));
+        }
+    }
     let accuracy = metrics::mean(&told.iter().enumerate().map(|(i, r)| r[i]).collect::<Vec<_>>());
-    Ok(Styles { real: right as f32 / truth.len().max(1) as f32, tried_on, told, accuracy, names })
+    Ok(Styles { real: right as f32 / truth.len().max(1) as f32, tried_on, told, accuracy, after_a_bar: metrics::mean(&changed), names })
 }
 
 fn tempi(machine: &Machine, set: &EvalSet, settings: Settings, bar: &ProgressBar) -> anyhow::Result<Vec<AtTempo>> {

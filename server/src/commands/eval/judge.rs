@@ -30,7 +30,7 @@ impl Take {
 }
 
 /// Features of every stretch of some dances.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Stretches {
     pub kinetic: Vec<[f32; KINETIC]>,
     pub geometric: Vec<[f32; GEOMETRIC]>,
@@ -52,10 +52,16 @@ impl Stretches {
         out
     }
 
-    fn thinned<T: Copy>(rows: &[T]) -> Vec<T> {
-        let step = rows.len().div_ceil(MOST_WINDOWS).max(1);
-        rows.iter().step_by(step).copied().collect()
+    pub fn add(&mut self, other: &Stretches) {
+        self.kinetic.extend_from_slice(&other.kinetic);
+        self.geometric.extend_from_slice(&other.geometric);
     }
+}
+
+/// At most so many rows, evenly chosen.
+pub fn thin<T: Copy>(rows: &[T], most: usize) -> Vec<T> {
+    let step = rows.len().div_ceil(most).max(1);
+    rows.iter().step_by(step).copied().collect()
 }
 
 /// Mean of a score over the songs, and how it came about.
@@ -129,8 +135,8 @@ impl Real {
     }
 
     pub fn spread(&self, of: &Stretches) -> Spread {
-        let k = |rows: &[[f32; KINETIC]]| self.normal_k.apply(&Stretches::thinned(rows));
-        let g = |rows: &[[f32; GEOMETRIC]]| self.normal_g.apply(&Stretches::thinned(rows));
+        let k = |rows: &[[f32; KINETIC]]| self.normal_k.apply(&thin(rows, MOST_WINDOWS));
+        let g = |rows: &[[f32; GEOMETRIC]]| self.normal_g.apply(&thin(rows, MOST_WINDOWS));
         let (own_k, own_g) = (k(&of.kinetic), g(&of.geometric));
         Spread {
             windows: of.kinetic.len(),

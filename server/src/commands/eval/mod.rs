@@ -1,6 +1,7 @@
 //! `odori eval motion`: dances to held-out songs and judges what it danced, beside real dance and, if asked, beside
 //! other weights. Reads no clock; the same weights, set and seed give the same table.
 
+mod chance;
 mod controls;
 mod judge;
 pub mod pictures;
@@ -17,6 +18,7 @@ use serde::Serialize;
 
 use crate::cli::EvalMotionArgs;
 use crate::engine::{Machine, Options};
+use chance::{Chance, chance};
 use controls::Controls;
 use judge::{Column, Real, Stretches, Take, column};
 use set::{Dance, EvalSet, Song, Split};
@@ -32,6 +34,8 @@ pub struct Findings {
     pub top_p: f32,
     pub seed: u32,
     pub columns: Vec<Column>,
+    /// What is chance in the held-out real dance's figures.
+    pub chance: Option<Chance>,
     pub hour: Option<Hour>,
     pub controls: Option<Controls>,
 }
@@ -50,12 +54,18 @@ pub struct Hour {
     pub strayed_m: f32,
 }
 
+/// Faster than this, every other beat is counted, as the engine's clock does and dancers do.
+const FASTEST_BPM: f32 = 200.0;
+
 /// The beat state at `t` seconds by the song's own, exact beats.
 fn true_beat(song: &Song, t: f32) -> BeatState {
     let b = &song.beats;
-    let i = b.partition_point(|x| *x <= t).clamp(1, b.len() - 1);
-    let step = b[i] - b[i - 1];
-    let beats = (i - 1) as f32 + (t - b[i - 1]) / step;
+    let every = if song.bpm > FASTEST_BPM && b.len() > 2 { 2 } else { 1 };
+    let last = (b.len() - 1) / every;
+    let i = b.iter().step_by(every).take_while(|x| **x <= t).count().clamp(1, last);
+    let (from, to) = (b[(i - 1) * every], b[i * every]);
+    let step = to - from;
+    let beats = (i - 1) as f32 + (t - from) / step;
     BeatState {
         bpm: 60.0 / step,
         beat_phase: beats.rem_euclid(1.0).min(0.999_999),
@@ -152,7 +162,7 @@ fn of_split<'a>(set: &'a EvalSet, splits: &'a [Split]) -> impl Iterator<Item = &
 }
 
 fn take_of(set: &EvalSet, dance: &Dance) -> Take {
-    let beats = set.songs.iter().find(|s| dance.split == Split::Choreography && s.name == dance.name).map_or(&[][..], |s| &s.beats);
+    let beats = set.songs.iter().find(|s| matches!(dance.split, Split::Choreography | Split::First) && s.name == dance.name).map_or(&[][..], |s| &s.beats);
     Take::new(&dance.name, dance.poses.clone(), beats)
 }
 
@@ -187,6 +197,10 @@ pub fn motion(args: &EvalMotionArgs) -> anyhow::Result<()> {
         let other = Machine::open(&Options { models: Some(folder.clone()), ..options })?;
         columns.push(column("other weights", &takes(&other, &set, settings, args.seconds, false, &bar)?, &real));
     }
+    let first = takes_of(&[Split::First]);
+    if !first.is_empty() {
+        columns.push(column("first model", &first, &real));
+    }
     columns.push(column("choreography", &takes_of(&[Split::Choreography]), &real));
     columns.push(column("real, held out", &held, &real));
     columns.push(column("real, all", &all, &real));
@@ -201,6 +215,7 @@ pub fn motion(args: &EvalMotionArgs) -> anyhow::Result<()> {
         top_p: settings.sampling.top_p,
         seed: args.seed,
         columns,
+        chance: chance(&held, &all, args.seed),
         hour,
         controls,
     };

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::Findings;
+use super::chance::Range;
 use super::judge::Column;
 
 type Cell = fn(&Column) -> String;
@@ -37,8 +38,24 @@ const ROWS: [(&str, &str, Cell); 22] = [
     ("minutes judged; stretches of 3 s", "", |c| format!("{:.1}; {}", c.minutes, c.spread.windows)),
 ];
 
+fn range(r: &Range, digits: usize) -> String {
+    format!("{:.digits$} to {:.digits$}", r.low, r.high)
+}
+
 fn lines(f: &Findings) -> Vec<String> {
     let mut out = Vec::new();
+    if let Some(c) = &f.chance {
+        let percent = Range { low: c.skating.low * 100.0, middle: c.skating.middle * 100.0, high: c.skating.high * 100.0 };
+        out.push(format!(
+            "chance: {} draws of {:.1} minutes from the {} recordings of real dance, 5 to 95 %: DIV_k {}, DIV_g {}, PFC {}, slide {} m/s, skating {} %, speed {} m/s",
+            c.draws, c.minutes, c.recordings, range(&c.div_k, 1), range(&c.div_g, 1), range(&c.pfc, 2), range(&c.slide_m_s, 3), range(&percent, 1), range(&c.speed_m_s, 2)
+        ));
+        out.push(format!(
+            "the rest of the real dance, held against such a draw, 5 to 95 % (median): FID_k {} ({:.0}), FID_g {} ({:.0}); times the draw's: DIV_k {} ({:.2}), DIV_g {} ({:.2}), PFC {} ({:.2}), skating {} ({:.2})",
+            range(&c.fid_k, 0), c.fid_k.middle, range(&c.fid_g, 0), c.fid_g.middle, range(&c.div_k_ratio, 2), c.div_k_ratio.middle, range(&c.div_g_ratio, 2), c.div_g_ratio.middle,
+            range(&c.pfc_ratio, 2), c.pfc_ratio.middle, range(&c.skating_ratio, 2), c.skating_ratio.middle
+        ));
+    }
     if let Some(h) = &f.hour {
         out.push(format!(
             "{} minutes without a pause: speed {:.2} m/s in the first five, {:.2} in the last five; still {:.1} %, nearly still {:.1} % of the seconds; longest still {:.1} s; farthest from the centre {:.2} m",
@@ -60,7 +77,13 @@ fn lines(f: &Findings) -> Vec<String> {
         out.push(if s.tried_on.is_empty() {
             "styles: not judged, for want of real dance to learn them from".to_owned()
         } else {
-            format!("styles: the classifier tells {:.0} % of held-out real stretches ({}), {:.0} % of the dances", s.real * 100.0, s.tried_on.join(", "), s.accuracy * 100.0)
+            format!(
+                "styles: the classifier tells {:.0} % of held-out real stretches ({}), {:.0} % of the dances; {:.0} % a bar after another style was asked for",
+                s.real * 100.0,
+                s.tried_on.join(", "),
+                s.accuracy * 100.0,
+                s.after_a_bar * 100.0
+            )
         });
         for (name, row) in s.names.iter().zip(&s.told) {
             let told: Vec<String> = s.names.iter().zip(row).filter(|(_, r)| **r >= 0.05).map(|(n, r)| format!("{n} {:.0} %", r * 100.0)).collect();

@@ -40,6 +40,8 @@ pub enum Split {
     HeldOut,
     /// Held-out clips laid on the beats of one of the songs: what the network was to learn.
     Choreography,
+    /// What the first model made of a song, as its network gave it.
+    First,
 }
 
 pub struct Dance {
@@ -93,8 +95,8 @@ pub fn songs(folder: &Path) -> anyhow::Result<Vec<Song>> {
 fn song(path: &Path) -> anyhow::Result<Song> {
     let text = std::fs::read_to_string(path.with_extension("json")).context("its .json cannot be read")?;
     let Sidecar { beats, bpm, tempo, sections } = serde_json::from_str(&text).context("its .json does not say what it should")?;
-    if beats.windows(2).any(|w| w[0] >= w[1] || !w[1].is_finite()) || !(20.0..400.0).contains(&bpm) || !(0.1..10.0).contains(&tempo) {
-        bail!("its .json: beats must ascend, bpm and tempo be sensible");
+    if beats.len() < 4 || beats.windows(2).any(|w| w[0] >= w[1] || !w[1].is_finite()) || !(20.0..400.0).contains(&bpm) || !(0.1..10.0).contains(&tempo) {
+        bail!("its .json: four beats or more must ascend, bpm and tempo be sensible");
     }
     let file = std::fs::File::open(path)?;
     let mut reader = SongReader::new(Box::new(file), &path.display().to_string(), Limits::default())?;
@@ -131,7 +133,9 @@ fn dances(file: &Weights) -> anyhow::Result<Vec<Dance>> {
             let split = match split[i] as u32 {
                 0 => Split::Trained,
                 1 => Split::HeldOut,
-                _ => Split::Choreography,
+                2 => Split::Choreography,
+                3 => Split::First,
+                other => bail!("dance {name:?} is of split {other}, which is none of 0 to 3; make the set anew"),
             };
             Ok(Dance { name, style, split, poses: part.iter().map(Pose::from_features).collect() })
         })
