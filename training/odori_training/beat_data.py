@@ -27,6 +27,7 @@ from tqdm import tqdm
 from . import features, synth
 from . import skeleton as sk
 from .motion_data import noise
+from .synth_genres import compose, crossed
 
 OUT = sk.ROOT / "training/out/beat"
 RATE = features.RATE
@@ -167,7 +168,8 @@ def make(job) -> dict:
             beats, quiet, name = np.arange(0, seconds + 1, 0.5), [(0.0, seconds)], "no music"
         else:
             bpm = float(np.exp(rng.uniform(np.log(SLOWEST), np.log(FASTEST)))) if rng.random() < 0.5 else float(np.clip(np.exp(rng.normal(np.log(118), 0.25)), SLOWEST, FASTEST))
-            spec = synth.random_song(rng, bpm, int(np.ceil(seconds * bpm / 240)) + 1)
+            bars = int(np.ceil(seconds * bpm / 240)) + 1
+            spec = compose(rng, bpm, bars, crossed(rng)) if not test and rng.random() < 0.5 else synth.random_song(rng, bpm, bars)
             if not test:
                 spec.beat_seconds = drifted(spec.beat_times(), rng)
                 spec.human_ms = float(rng.uniform(0, 12)) if rng.random() < 0.4 else spec.human_ms

@@ -26,8 +26,8 @@ SLOWEST, FASTEST = 55.0, 200.0  # BPM of the first and the last tempo class
 
 @dataclass(frozen=True)
 class BeatConfig:
-    width: int = 64
-    hidden: int = 128
+    width: int = 96
+    hidden: int = 224
 
 
 def tempo_of(index):
@@ -53,9 +53,10 @@ class BeatNetwork(nn.Module):
         self.gru2 = nn.GRU(cfg.hidden, cfg.hidden, batch_first=True)
         self.leave = nn.Linear(2 * cfg.hidden, POSITIONS + TEMPI + 1)
 
-    def forward(self, hops, state=(None, None)):
-        x = F.silu(self.enter(inputs(hops)))
+    def forward(self, hops, state=(None, None), drop=0.0):
+        x = F.dropout(F.silu(self.enter(inputs(hops))), drop, self.training)
         h1, s1 = self.gru1(x, state[0])
+        h1 = F.dropout(h1, drop, self.training)
         h2, s2 = self.gru2(h1, state[1])
         y = self.leave(torch.cat([h1, h2], -1))
         return y[..., :POSITIONS], y[..., POSITIONS:-1], y[..., -1], (s1, s2)

@@ -1,7 +1,7 @@
 """Reads BVH motion capture and brings it onto the humanoid of models/skeleton.json by global rotation deltas.
 
 Does not judge, cut or centre the motion: `mocap` does. Three naming families are known: CMU for MotionBuilder
-(31 joints), CMU for DAZ (43 joints) and the 3ds Max biped of `jesse_dance`.
+(31 joints), CMU for DAZ (43 joints) and the 3ds Max biped of `jesse_dance`; and the rig of Mesh2Motion, read by `glb`.
 """
 
 import re
@@ -138,6 +138,13 @@ def _between(a, b):
 _CHAIN = {"UpperArm": "LowerArm", "LowerArm": "Hand", "Hand": "Tip", "UpperLeg": "LowerLeg", "LowerLeg": "Foot"}
 
 
+# Mesh2Motion's rig; some files write "f_middle01", some "f_middle.01".
+_M2M = {"hips": "DEF-hips", "spine": "DEF-spine.001", "chest": "DEF-spine.002", "upperChest": "DEF-spine.003", "neck": "DEF-neck", "head": "DEF-head"} | _both({
+    ours: (f"DEF-{theirs}.L", f"DEF-{theirs}.R") for ours, theirs in (
+        ("Shoulder", "shoulder"), ("UpperArm", "upper_arm"), ("LowerArm", "forearm"), ("Hand", "hand"), ("UpperLeg", "thigh"),
+        ("LowerLeg", "shin"), ("Foot", "foot"), ("Toes", "toe"), ("Tip", "f_middle01"))})  # fmt: skip
+
+
 def retarget(bvh: Bvh):
     """To (root (T,3) metres with the source's own floor, global rotations {bone: (T,3,3)}) on our skeleton."""
     table, t_degrees = family(bvh)
@@ -147,6 +154,20 @@ def retarget(bvh: Bvh):
         t_angles[0, at[joint]] = np.deg2rad(degrees)
     t_pos, t_rot = (x[0] for x in bvh.forward(t_angles, np.zeros((1, 3))))
     pos, rot = bvh.forward(bvh.angles, bvh.positions)
+    return _onto(table, at, t_pos, t_rot, pos, rot, splayed="Spine2" not in at)
+
+
+def retarget_animation(animation):
+    """The same of a `glb.Animation` of Mesh2Motion's rig, facing +Z at rest."""
+    at = {name.replace("f_middle.0", "f_middle0"): i for i, name in enumerate(animation.names)}
+    missing = [t for t in _M2M.values() if t not in at]
+    if missing:
+        raise ValueError(f"{animation.name}: unknown skeleton, no {missing[:3]}")
+    return _onto(_M2M, at, animation.rest_positions, animation.rest_rotations, animation.positions, animation.rotations, splayed=True)
+
+
+def _onto(table, at, t_pos, t_rot, pos, rot, splayed):
+    """Global rotation deltas from the T-pose (J, ...) of a source, joints `at` by name, to ours; `splayed`: rest legs stand apart."""
     target_child = {"UpperArm": "LowerArm", "LowerArm": "Hand", "Hand": "MiddleProximal", "UpperLeg": "LowerLeg", "LowerLeg": "Foot"}
     out = {}
     for ours, theirs in table.items():
@@ -162,7 +183,7 @@ def retarget(bvh: Bvh):
             # Splayed rest legs carry the foot with them, about Z alone.
             d = t_pos[at[table[side + "Foot"]]] - t_pos[at[table[side + "UpperLeg"]]]
             align = _axis("Z", np.arctan2(d[0], -d[1]))
-            if "Spine2" in at:
+            if not splayed:
                 align = np.eye(3)
         out[ours] = rot[:, j] @ t_rot[j].T @ align
     if "spine" not in out:  # DAZ has one joint fewer in the back

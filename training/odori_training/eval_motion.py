@@ -126,6 +126,7 @@ def endure(model, tokenizer, pairs, ids, steps, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--model", type=Path, default=sk.ROOT / "models/motion.safetensors")
     parser.add_argument("--songs", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=36.0)
     parser.add_argument("--temperature", type=float, default=SAMPLING["temperature"])
@@ -137,7 +138,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model, tokenizer = load_motion(), load_tokenizer()
+    model, tokenizer = load_motion(args.model), load_tokenizer()
     pairs = Pairs(args.out, args.out, True, 0)
     steps = int(args.seconds * 15)
     room = np.diff(pairs.d["frame_start"]) // 2
@@ -149,8 +150,6 @@ def main():
     rows = [song_inputs(pairs, k, steps, style=1 + n % 5 if n % 6 != 5 else 7, control=args.energy) for n, k in enumerate(ids)]
     stack = lambda i: torch.from_numpy(np.stack([r[i] for r in rows]))  # noqa: E731
     x, _ = rollout(model, tokenizer, stack(0), stack(1), stack(2), stack(3), args.temperature, args.top_p, args.seed)
-    with open(sk.ROOT / "models/motion.safetensors", "rb") as f:
-        size = len(f.read())
     results = [judge(x[n], rows[n][4]) for n in range(len(ids))]
     truth = [judge(pairs.d["frames"][pairs.d["frame_start"][k] : pairs.d["frame_start"][k] + 2 * steps].astype(np.float32), rows[n][4]) for n, k in enumerate(ids)]
     mean = {k: round(float(np.nanmean([r[k] for r in results])), 3) for k in results[0]}
@@ -160,7 +159,7 @@ def main():
         print(f"{names[k]:16} {mocap.STYLES[row[2][0]]:8} {60 / np.median(np.diff(row[4])):5.0f} bpm  F {r['F']:.2f} (control {r['control']:.2f})  2d {r['F_2d']:.2f} ({r['control_2d']:.2f})  raw {r['F_raw']:.2f}  lag {r['lag_ms']:+.0f} ms  skate {r['skate_m_s']:.2f}  freeze {r['freeze']:.2f}  speed {r['speed_m_s']:.2f}")
     print("mean    ", mean)
     print("pairs   ", ceiling)
-    (args.out / "eval_motion.json").write_text(json.dumps({"dance": mean, "pairs": ceiling, "songs": len(ids), "seconds": args.seconds, "bytes": size}, indent=1))
+    (args.out / "eval_motion.json").write_text(json.dumps({"dance": mean, "pairs": ceiling, "songs": len(ids), "seconds": args.seconds, "bytes": args.model.stat().st_size}, indent=1))
     if args.picture:
         for n in range(min(len(ids), 6)):
             contact_sheet(x[n][300:420], args.out / f"rollout_{n}.png", f"{names[ids[n]]} {mocap.STYLES[rows[n][2][0]]}", columns=20, every=3)

@@ -1,18 +1,20 @@
 """Makes the golden vectors of the motion models from the exported weights: models/golden/{features,beat,tokenizer,motion}.safetensors.
 
-    python -m odori_training.export
+    python -m odori_training.export [--histories]
 
-f32 arithmetic on the f16-rounded weights in models/. Token tensors are stored as f32 whole numbers, so that the
+Makes models/idle.safetensors too, where training/out has the clips' tokens and the pairs. f32 arithmetic on the f16-rounded weights in models/. Token tensors are stored as f32 whole numbers, so that the
 engine's weight loader reads them. Nothing here trains or needs data.
 """
 
+import argparse
 import json
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
-from . import features, synth
+from . import features, mocap, synth
 from . import skeleton as sk
 from .eval_motion import load_motion, rollout
 from .motion_step import MotionStep, check
@@ -20,6 +22,7 @@ from .train_motion import OUT, load_tokenizer
 
 GOLDEN = sk.ROOT / "models/golden"
 LIMIT_BYTES = 300_000
+BEGINNINGS = 64  # of every style
 MOTION_STEPS, LOGITS_AT = 132, (0, 1, 5, 9, 131)  # past the window of 120, so that the ring has turned
 
 
@@ -62,27 +65,68 @@ def inputs(steps):
 
 
 def idle_tokens():
-    """models/idle.safetensors: a loop of a dancer who stands and breathes, for the engine to play while there is no music."""
+    """A loop of a dancer who stands and breathes, for the engine to play while there is no music, (T,10); None without the clips' tokens."""
     path = OUT / "tokens.safetensors"
     if not path.exists():
-        print("no tokens of the clips here: models/idle.safetensors stays as it is")
-        return
+        print("no tokens of the clips here: the idle loop stays as it is")
+        return None
     from safetensors import safe_open
 
     with safe_open(path, "pt") as f:
         tokens, start, names = f.get_tensor("tokens"), f.get_tensor("clip_start"), json.loads(f.metadata()["names"])
     k = names.index("idle_0")
-    loop = tokens[start[k] : start[k + 1]]
-    save_file({"tokens": loop.half().contiguous()}, sk.ROOT / "models/idle.safetensors", {"version": "1", "about": "tokens (T,10) at 15 Hz, to be played round and round"})
-    print("models/idle.safetensors:", tuple(loop.shape))
+    return tokens[start[k] : start[k + 1]]
+
+
+@torch.no_grad()
+def style_beginnings(tokenizer, seed=1):
+    """Steps out of the training choreography of every style, (styles, BEGINNINGS, 10), from which the engine lets a dance of that style
+    begin; the start code where there is none. None without the pairs."""
+    path = OUT / "pairs.safetensors"
+    if not path.exists():
+        print("no pairs here: the beginnings of the styles stay as they are")
+        return None
+    d, rng = load_file(path), np.random.default_rng(seed)
+    out = torch.full((len(mocap.STYLES), BEGINNINGS, tokenizer.cfg.slots), tokenizer.cfg.codes)
+    for style, name in enumerate(mocap.STYLES):
+        if name in ("free", "calm"):
+            continue
+        steps = []
+        for k in np.flatnonzero((d["style"] == style) & (d["test"] == 0)):
+            a, b = d["frame_start"][k], d["frame_start"][k + 1]
+            tokens, _ = tokenizer.quantise(tokenizer.encode_latents(torch.from_numpy(d["frames"][a:b].astype(np.float32))[None]))
+            dances = torch.from_numpy(d["quiet"][a // 2 : b // 2] == 0)
+            dances[:4] = False  # the encoder looks back
+            steps.append(tokens[0][dances])
+        if steps:
+            steps = torch.cat(steps)
+            out[style] = steps[torch.from_numpy(rng.choice(len(steps), BEGINNINGS, replace=len(steps) < BEGINNINGS))]
+    return out
+
+
+def histories(tokenizer):
+    """models/idle.safetensors: what the dancer has behind it, in silence and where a style begins."""
+    path = sk.ROOT / "models/idle.safetensors"
+    tables = load_file(path) if path.exists() else {}
+    for name, new in (("tokens", idle_tokens()), ("beginnings", style_beginnings(tokenizer))):
+        if new is not None:
+            tables[name] = new.half().numpy()
+    save_file({k: torch.from_numpy(v).contiguous() for k, v in tables.items()}, path,
+              {"version": "2", "about": "tokens (T,10) at 15 Hz, to be played round and round; beginnings (styles,K,10), single steps of each style's dances"})  # fmt: skip
+    print("models/idle.safetensors:", {k: v.shape for k, v in tables.items()})
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--histories", action="store_true", help="models/idle.safetensors alone")
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    idle_tokens()
+    tokenizer, motion = load_tokenizer(), load_motion()
+    histories(tokenizer)
+    if args.histories:
+        return
     features_golden()
     beat_golden()
-    tokenizer, motion = load_tokenizer(), load_motion()
     worst = check(motion)
     assert worst < 1e-3, f"step and forward differ by {worst}"
     print(f"step equals forward within {worst:.1e}")

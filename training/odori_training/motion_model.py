@@ -31,10 +31,15 @@ class TokenizerConfig:
     decoder_hidden: int = 512
     encoder_window: int = 3  # steps, causal
     decoder_window: int = 4  # steps, causal
+    whole: bool = False  # one codebook for the whole body, to see what the parts buy
+
+    @property
+    def parts(self) -> dict:
+        return {"whole": FRAME_DIM} if self.whole else PART_DIMS
 
     @property
     def slots(self) -> int:
-        return len(PARTS) * self.residual
+        return len(self.parts) * self.residual
 
 
 class ResidualMlp(nn.Module):
@@ -77,7 +82,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.window = cfg.decoder_window
         h = cfg.decoder_hidden
-        self.inp = nn.Linear(self.window * len(PARTS) * cfg.latent, h)
+        self.inp = nn.Linear(self.window * len(cfg.parts) * cfg.latent, h)
         self.blocks = nn.ModuleList([ResidualMlp(h), ResidualMlp(h)])
         self.out = nn.Linear(h, FRAMES_PER_STEP * FRAME_DIM)
 
@@ -94,7 +99,7 @@ class Tokenizer(nn.Module):
     def __init__(self, cfg: TokenizerConfig = TokenizerConfig()):
         super().__init__()
         self.cfg = cfg
-        self.encoders = nn.ModuleDict({p: PartEncoder(d, cfg) for p, d in PART_DIMS.items()})
+        self.encoders = nn.ModuleDict({p: PartEncoder(d, cfg) for p, d in cfg.parts.items()})
         self.decoder = Decoder(cfg)
         self.register_buffer("codebooks", torch.randn(cfg.slots, cfg.codes, cfg.latent) * 0.1)
         self.register_buffer("mean", torch.zeros(FRAME_DIM))
@@ -104,8 +109,8 @@ class Tokenizer(nn.Module):
         """frames (B, 2T, FRAME_DIM) raw features to (B, T, P, latent)."""
         b, t2, _ = frames.shape
         x = ((frames - self.mean) / self.std).reshape(b, t2 // FRAMES_PER_STEP, FRAMES_PER_STEP, FRAME_DIM)
-        parts = torch.split(x, list(PART_DIMS.values()), dim=-1)
-        return torch.stack([self.encoders[p](v.flatten(2)) for p, v in zip(PARTS, parts)], dim=2)
+        parts = torch.split(x, list(self.cfg.parts.values()), dim=-1)
+        return torch.stack([self.encoders[p](v.flatten(2)) for p, v in zip(self.cfg.parts, parts)], dim=2)
 
     def quantise(self, latents):
         """(B, T, P, latent) to tokens (B, T, Q) and the sum of their codes (B, T, P, latent): nearest code, then its residual."""
@@ -127,7 +132,7 @@ class Tokenizer(nn.Module):
     def decode(self, tokens):
         """tokens (B, T, Q) to raw features (B, 2T, FRAME_DIM)."""
         codes = self.code_vectors(tokens)  # (B, T, Q, latent)
-        z = codes.unflatten(2, (len(PARTS), self.cfg.residual)).sum(3).flatten(2)  # (B, T, P * latent)
+        z = codes.unflatten(2, (len(self.cfg.parts), self.cfg.residual)).sum(3).flatten(2)  # (B, T, P * latent)
         return self.decode_latents(z)
 
     def decode_latents(self, z):
@@ -153,6 +158,7 @@ class MotionConfig:
     depth_width: int = 128
     depth_heads: int = 4
     depth_layers: int = 2
+    without: str = ""  # "music" or "motion": that sink's mean is hidden, to see what it buys
 
 
 def alibi_slopes(heads: int):
@@ -269,12 +275,18 @@ class MotionTransformer(nn.Module):
         """(..., Q) to (..., Q, latent)"""
         return self.codes[torch.arange(self.cfg.slots, device=tokens.device), tokens]
 
+    def sinks(self, music_mean, motion_mean, style):
+        """What every step sees besides its window: (..., 2, D), of the means and the style's vector."""
+        hidden = self.cfg.without
+        music, motion = (x * 0 if name == hidden else x for name, x in (("music", music_mean), ("motion", motion_mean)))
+        return torch.stack([self.sink_music(music), self.sink_motion(motion) + style], dim=-2)
+
     def temporal(self, prev, music, beat, style, control, music_mean, motion_mean):
         """prev (B, T, Q); music (B, T, music_dim); beat (B, T, 8); style (B, T); control (B, T, 1); the means as the sinks see them. To (B, T, D)."""
         style = self.style[style]  # (B, T, D)
         x = self.token_in(self.lookup(prev).flatten(2)) + self.beat_in(torch.cat([beat, control], -1)) + style  # (B, T, D)
         m = self.music_norm(self.music_in(music))  # (B, T, D)
-        sinks = torch.stack([self.sink_music(music_mean), self.sink_motion(motion_mean) + style], dim=2)  # (B, T, 2, D)
+        sinks = self.sinks(music_mean, motion_mean, style)
         for layer in self.layers:
             x = layer(x, sinks, m)
         return self.norm(x)
@@ -297,4 +309,5 @@ class MotionTransformer(nn.Module):
 
 
 def config_json(cfg) -> dict:
-    return asdict(cfg)
+    """Without what only ablations set."""
+    return {k: v for k, v in asdict(cfg).items() if k not in ("whole", "without") or v}

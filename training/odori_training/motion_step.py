@@ -54,7 +54,7 @@ class MotionStep:
         style = m.style[style]
         x = (m.token_in(past) + m.beat_in(torch.cat([beat, control], -1)) + style)[:, None]  # (B, 1, D)
         mu = m.music_norm(m.music_in(music))[:, None]
-        sinks = torch.stack([m.sink_music(self.music_mean), m.sink_motion(self.motion_mean) + style], dim=1)  # (B, 2, D)
+        sinks = m.sinks(self.music_mean, self.motion_mean, style)  # (B, 2, D)
         for layer, ring, music_ring in zip(m.layers, self.rings, self.music_rings, strict=True):
             a = layer.attn
             y, s = layer.norm1(x), layer.norm1(sinks)

@@ -28,7 +28,7 @@ from .motion_model import MotionConfig, MotionTransformer, Tokenizer, TokenizerC
 
 OUT = sk.ROOT / "training/out/motion"
 STEP_HZ, MEAN_STEPS = 15, 120
-SAMPLING = {"temperature": 0.6, "top_p": 0.9}  # what eval_motion found to dance best; the engine's default
+SAMPLING = {"temperature": 0.75, "top_p": 0.9}  # what eval_motion found to dance best; the engine's default
 
 
 def load_tokenizer(path=sk.ROOT / "models/tokenizer.safetensors"):
@@ -235,13 +235,17 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--export-minutes", type=float, default=4.0)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--without", choices=["music", "motion"], default="", help="hide that sink's mean, as an ablation")
+    parser.add_argument("--small", action="store_true", help="a quarter of the parameters, as an ablation")
+    parser.add_argument("--export", type=Path, default=sk.ROOT / "models/motion.safetensors")
     parser.add_argument("--export-only", action="store_true", help="export the last checkpoint and stop")
     parser.add_argument("--seed", type=int, default=4)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     tokenizer = load_tokenizer()
-    model = MotionTransformer(MotionConfig(codes=tokenizer.cfg.codes, latent=tokenizer.cfg.latent, styles=len(mocap.STYLES)))
+    size = {"width": 96, "heads": 3, "depth_width": 64, "depth_heads": 2} if args.small else {}
+    model = MotionTransformer(MotionConfig(codes=tokenizer.cfg.codes, latent=tokenizer.cfg.latent, styles=len(mocap.STYLES), without=args.without, **size))
     with torch.no_grad():
         model.codes[:, :-1] = tokenizer.codebooks
     frozen = torch.ones_like(model.codes)
@@ -253,7 +257,7 @@ def main():
     average = {k: v.clone() for k, v in model.state_dict().items()}
     train, test = Pairs(args.out, args.out, False, args.seed), Pairs(args.out, args.out, True, 5)
     rng = np.random.default_rng(args.seed)
-    ckpt, step, history, spent = args.out / "motion.pt", 0, [], 0.0
+    ckpt, step, history, spent = args.out / f"{args.export.stem}.pt", 0, [], 0.0
     if (args.resume or args.export_only) and ckpt.exists():
         saved = torch.load(ckpt, weights_only=False)
         model.load_state_dict(saved["model"])
@@ -262,7 +266,7 @@ def main():
     if args.export_only:
         model.load_state_dict(average)
         note = f"step {step}, {spent / 60:.0f} minutes on two cores, held-out loss {held_out_loss(model, test, args.crop):.3f}"
-        export(model, sk.ROOT / "models/motion.safetensors", "1", note)
+        export(model, args.export, "1", note)
         print(note)
         return
     budget = args.minutes * 60
@@ -279,13 +283,13 @@ def main():
         loss = held_out_loss(averaged, test, args.crop)
         note = f"step {step}, {spent / 60:.0f} minutes on two cores, held-out loss {loss:.3f}"
         print("\n" + note, flush=True)
-        export(averaged, sk.ROOT / "models/motion.safetensors", "1" if last else f"1-step{step}", note)
+        export(averaged, args.export, "1" if last else f"1-step{step}", note)
         torch.save({"model": model.state_dict(), "opt": opt.state_dict(), "average": average, "step": step, "history": history, "spent": spent}, ckpt)
-        curves({"loss": np.array([r[0] for r in history]), "own history": np.array([r[1] for r in history])}, args.out / "motion_curves.png")
+        curves({"loss": np.array([r[0] for r in history]), "own history": np.array([r[1] for r in history])}, args.out / f"{args.export.stem}_curves.png")
 
     while True:
         now = time.time() - begun
-        done = min(now / budget, 1.0)
+        done = min(max(now / budget, step / args.steps), 1.0)
         for group in opt.param_groups:
             group["lr"] = args.rate * min(1, (step + 1) / 100) * max(0.02, 1 - max(0.0, done - 0.1) / 0.9)
         x = inputs_of(model, train.batch(args.batch, args.crop))

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from . import clips as clip_io
 from . import skeleton as sk
 from .draw import curves
-from .motion_model import FRAME_DIM, PART_DIMS, PARTS, Tokenizer, TokenizerConfig, config_json
+from .motion_model import FRAME_DIM, PART_DIMS, Tokenizer, TokenizerConfig, config_json
 
 OUT = sk.ROOT / "training/out/motion"
 SEQ = 32  # steps
@@ -61,7 +61,7 @@ class Codebooks:
         """Fills the codebooks with latents of real data, the second depth with what the first leaves over."""
         m = self.model
         flat = latents.flatten(0, 1)  # (N, P, L)
-        for p in range(len(PARTS)):
+        for p in range(len(m.cfg.parts)):
             x = flat[:, p]
             for depth in range(m.cfg.residual):
                 q = p * m.cfg.residual + depth
@@ -76,7 +76,7 @@ class Codebooks:
         r = m.cfg.residual
         x = latents.detach().flatten(0, 1)  # (N, P, L)
         ids = tokens.flatten(0, 1)  # (N, Q)
-        for p in range(len(PARTS)):
+        for p in range(len(m.cfg.parts)):
             rest = x[:, p]
             for depth in range(r):
                 q = p * r + depth
@@ -99,7 +99,7 @@ def quantise_for_training(model, latents):
     """Straight-through; for a quarter of the sequences the second depth is left out, so that the first means something."""
     tokens, total = model.quantise(latents)
     coarse = model.code_vectors(tokens)[:, :, 0 :: model.cfg.residual]  # (B, T, P, L)
-    drop = (torch.rand(len(latents), 1, len(PARTS), 1) < 0.2).float()
+    drop = (torch.rand(len(latents), 1, latents.shape[2], 1) < 0.2).float()
     z = total * (1 - drop) + coarse * drop
     return tokens, latents + (z - latents).detach(), F.mse_loss(latents, total.detach())
 
@@ -235,7 +235,7 @@ def polish_decoder(model, clips, pairs, minutes, folder, seed):
             tokens.append(tables[side][a // 2 : a // 2 + SEQ])
         x, tokens = torch.from_numpy(np.stack(frames)), torch.from_numpy(np.stack(tokens)).long()
         with torch.no_grad():
-            z = model.code_vectors(tokens).unflatten(2, (len(PARTS), model.cfg.residual)).sum(3).flatten(2)
+            z = model.code_vectors(tokens).unflatten(2, (len(model.cfg.parts), model.cfg.residual)).sum(3).flatten(2)
         with torch.autocast("cpu", torch.bfloat16):
             y = model.decoder(z)
         y = y.float().reshape(len(x), -1, FRAME_DIM) * model.std + model.mean
@@ -262,6 +262,7 @@ def main():
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--polish-decoder", action="store_true", help="train the exported tokenizer's decoder alone, for --minutes")
     parser.add_argument("--write-tokens", action="store_true", help="write tokens.safetensors of the clips by the exported tokenizer, nothing else")
+    parser.add_argument("--single", type=int, default=0, metavar="DEPTH", help="one codebook of this residual depth for the whole body, as an ablation: figures only")
     parser.add_argument("--export-to", type=Path, default=sk.ROOT / "models/tokenizer.safetensors")
     parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()
@@ -283,7 +284,9 @@ def main():
         print("held out after", report(model.eval(), clips, ids), "train", report(model, clips, np.flatnonzero(~clips.test & ~clips.mirror)))
         export(model, args.export_to, "2", {"parts": json.dumps(PART_DIMS)})
         return
-    model = Tokenizer(TokenizerConfig())
+    # As wide altogether as the parts are.
+    single = TokenizerConfig(whole=True, latent=320, hidden=576, residual=args.single)
+    model = Tokenizer(single if args.single else TokenizerConfig())
     mean, std, weight = feature_scale(clips.frames[np.repeat(~clips.test, np.diff(clips.start))])
     model.mean.copy_(torch.from_numpy(mean))
     model.std.copy_(torch.from_numpy(std))
@@ -291,7 +294,8 @@ def main():
     pairs = load_pairs(args.out / "pairs.safetensors")
     data, books = Batches(clips, args.seed, pairs), Codebooks(model)
     opt = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=1e-3)
-    ckpt, at, history = args.out / "tokenizer.pt", 0, []
+    name = f"tokenizer_single{args.single}" if args.single else "tokenizer"
+    ckpt, at, history = args.out / f"{name}.pt", 0, []
     if args.resume and ckpt.exists():
         saved = torch.load(ckpt, weights_only=False)
         model.load_state_dict(saved["model"])
@@ -339,10 +343,12 @@ def main():
         if last:
             break
     names = ("loss", "reconstruction", "joints", "commitment")
-    curves({n: np.log10(np.array(history)[:, i] + 1e-9) for i, n in enumerate(names)}, args.out / "tokenizer_curves.png", "log10")
+    curves({n: np.log10(np.array(history)[:, i] + 1e-9) for i, n in enumerate(names)}, args.out / f"{name}_curves.png", "log10")
     figures = {"train": report(model, clips, np.flatnonzero(~clips.test & ~clips.mirror)), "held_out": report(model, clips, np.flatnonzero(clips.test & ~clips.mirror))}
-    (args.out / "tokenizer_figures.json").write_text(json.dumps(figures, indent=1))
+    (args.out / f"{name}_figures.json").write_text(json.dumps(figures, indent=1))
     print(json.dumps(figures))
+    if args.single:
+        return
     # The engine sees f16 weights: tokens are made with the same.
     model.load_state_dict({k: v.half().float() for k, v in model.state_dict().items()})
     export(model, args.export_to, "1", {"parts": json.dumps(PART_DIMS)})
