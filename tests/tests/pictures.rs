@@ -108,7 +108,6 @@ fn the_same_sound_gives_the_same_pictures_however_it_is_cut() {
 fn dancers_come_and_go_and_no_frame_jumps() {
     let studio = Studio::new();
     let sound = sound(200);
-    let alone = film(&mut studio.pipeline(1, &Scene::default()), &[&sound], |_, _| ());
     let mut pipeline = studio.pipeline(1, &Scene::default());
     let mut coming = studio.costume(&pipeline, 1, 3);
     let seen = film(&mut pipeline, &[&sound], |n, pipeline| match n {
@@ -118,11 +117,16 @@ fn dancers_come_and_go_and_no_frame_jumps() {
         _ => {}
     });
     assert_eq!([39, 40, 99, 149, 150].map(|n| seen[n].dancers), [1, 3, 3, 1, 2]);
-    let change = |a: &Seen, b: &Seen| a.rgba.iter().zip(&b.rgba).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / (255.0 * a.rgba.len() as f64);
-    let most = |film: &[Seen]| film[20..].windows(2).map(|w| change(&w[0], &w[1])).enumerate().fold((0, 0.0), |a, b| if b.1 > a.1 { b } else { a });
-    // The frames around a change are like any others of one who dances; two who are suddenly there would cover a tenth.
-    let (usual, (frame, largest)) = (most(&alone).1, most(&seen));
-    assert!(largest < (1.5 * usual).max(0.04), "{largest} of the picture changes at frame {}, {usual} where nobody comes or goes", frame + 20);
+    // As large as the figures are: moves hardly change it. One who is suddenly there would add a tenth of the picture.
+    let size = |f: &Seen| f.rgba.as_chunks::<4>().0.iter().map(|p| f64::from(p[3])).sum::<f64>() / (255.0 * f64::from(SIDE * SIDE));
+    let grown = seen[20..].windows(2).map(|w| (size(&w[1]) - size(&w[0])).abs()).enumerate().fold((0, 0.0), |a, b| if b.1 > a.1 { b } else { a });
+    assert!(grown.1 < 0.02, "the figures grow or shrink by {} of the picture at frame {}", grown.1, grown.0 + 21);
+    // Those who dance on do not jump either: the frame of a change is like the ten before and after it.
+    let change = |n: usize| seen[n].rgba.iter().zip(&seen[n - 1].rgba).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>();
+    for n in [40, 100, 150] {
+        let usual = (n - 10..n + 11).filter(|k| *k != n).map(change).fold(0.0, f64::max);
+        assert!(change(n) < 1.5 * usual, "frame {n} changes {} times as much as those around it", change(n) / usual);
+    }
     let covered = |n: usize| seen[n].rgba.as_chunks::<4>().0.iter().filter(|p| p[3] > 200).count();
     assert!(covered(95) > covered(39), "three are seen");
 }
