@@ -6,7 +6,7 @@
 `NAME.wav` (24 kHz mono) and `NAME.json` (`beats` in seconds, `bpm`, `sections` as [name, second], `tempo` against the tune's own) of
 every sixth MIDI tune and of songs of the synthesiser that were never trained on, three tunes at 0.75 and 1.25 times the tempo besides; and
 `dance.safetensors`: `frames` (N,162) and per dance `start` (K+1), `split` (0 a clip that was trained on, 1 a held-out clip, 2 choreography of
-held-out clips on a song of the set, 3 what the first model, whose weights are in WEIGHTS, made by itself of a song's exact beats), metadata `styles` and `names`. All numbers f32, so that the engine's reader takes them.
+held-out clips on a song of the set, 3 what the first model, whose weights are in WEIGHTS, made by itself of a song's exact beats, thrice), metadata `styles` and `names`. All numbers f32, so that the engine's reader takes them.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.numpy import save_file
 from scipy.io import wavfile
 from tqdm import tqdm
@@ -27,6 +28,7 @@ RATE = 24_000
 OWN_BPM = (92, 105, 118, 124, 128, 140)
 TEMPI = (0.75, 1.25)
 FIRST_ENERGY = 0.7  # what it danced at
+FIRST_DANCES = 3  # of every song: single dances vary
 SEED = 9_000_000  # far from those of training
 
 
@@ -45,10 +47,10 @@ def songs(data: Path | None, seconds: float):
             print("left out:", problem)
 
 
-def first_dances(weights: Path, songs, seconds):
+def first_dances(weights: Path, songs, seconds, seed):
     """Yields (name, features) of songs as (name, audio, beats): what a motion network gives for them, nothing done to it."""
     from .eval_motion import load_motion, rollout
-    from .train_motion import SAMPLING, load_tokenizer
+    from .train_motion import load_tokenizer
 
     model, tokenizer = load_motion(weights / "motion.safetensors"), load_tokenizer(weights / "tokenizer.safetensors")
     steps = int(seconds * 15)
@@ -61,7 +63,9 @@ def first_dances(weights: Path, songs, seconds):
         beat.append(features.beat_vector(at % 1, (at % 4) / 4, 60 / np.median(np.diff(beats)), 0.9))
     music, beat = (torch.from_numpy(np.stack(x)) for x in (music, beat))
     style, energy = torch.zeros(music.shape[:2], dtype=torch.long), torch.full((*music.shape[:2], 1), FIRST_ENERGY)
-    made, _ = rollout(model, tokenizer, music, beat, style, energy, **SAMPLING)
+    with safe_open(weights / "motion.safetensors", "np") as file:
+        sampling = json.loads(file.metadata()["sampling"])
+    made, _ = rollout(model, tokenizer, music, beat, style, energy, **sampling, seed=seed)
     for (name, audio, _), x in zip(songs, made, strict=True):
         yield name, x[: min(len(x), int(len(audio) / RATE * 30))]
 
@@ -110,7 +114,8 @@ def main():
         if name.startswith("own"):  # what club dancing is: calm clips under a groove, of clips that were trained on
             dances.append((name + "_club", "club", 0, choreo.choreograph(rng, trained, beats, min(seconds, 25), energy, "club")[0]))
     if args.first:
-        dances += [(name, "free", 3, x) for name, x in first_dances(args.first, known, args.seconds)]
+        for seed in range(FIRST_DANCES):
+            dances += [(name, "free", 3, x) for name, x in first_dances(args.first, known, args.seconds, seed)]
     table = {"frames": np.concatenate([f for *_, f in dances]).astype(np.float32), "start": np.cumsum([0] + [len(f) for *_, f in dances]).astype(np.float32),
              "split": np.array([s for _, _, s, _ in dances], np.float32)}  # fmt: skip
     save_file(table, args.out / "dance.safetensors", {"names": json.dumps([n for n, *_ in dances]), "styles": json.dumps([s for _, s, *_ in dances])})

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 from . import skeleton as sk
 from .figure_model import GRID, KEYPOINTS, PATCH, SIZE, FigureConfig, FigureFinder, positions
+from .precision import autocast
 
 BATCH = 24
 LEARNING_RATE = 1.5e-3
@@ -191,7 +192,7 @@ def batch(data, g, n=BATCH, plain=False):
 
 
 def loss(model, picture, p, w, alpha):
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         heat, mask = model(picture)
     cell = p / PATCH - 0.5
     grid = torch.arange(GRID).float()

@@ -158,7 +158,6 @@ class MotionConfig:
     depth_width: int = 128
     depth_heads: int = 4
     depth_layers: int = 2
-    without: str = ""  # "music" or "motion": that sink's mean is hidden, to see what it buys
 
 
 def alibi_slopes(heads: int):
@@ -277,9 +276,7 @@ class MotionTransformer(nn.Module):
 
     def sinks(self, music_mean, motion_mean, style):
         """What every step sees besides its window: (..., 2, D), of the means and the style's vector."""
-        hidden = self.cfg.without
-        music, motion = (x * 0 if name == hidden else x for name, x in (("music", music_mean), ("motion", motion_mean)))
-        return torch.stack([self.sink_music(music), self.sink_motion(motion) + style], dim=-2)
+        return torch.stack([self.sink_music(music_mean), self.sink_motion(motion_mean) + style], dim=-2)
 
     def temporal(self, prev, music, beat, style, control, music_mean, motion_mean):
         """prev (B, T, Q); music (B, T, music_dim); beat (B, T, 8); style (B, T); control (B, T, 1); the means as the sinks see them. To (B, T, D)."""
@@ -310,4 +307,4 @@ class MotionTransformer(nn.Module):
 
 def config_json(cfg) -> dict:
     """Without what only ablations set."""
-    return {k: v for k, v in asdict(cfg).items() if k not in ("whole", "without") or v}
+    return {k: v for k, v in asdict(cfg).items() if k != "whole" or v}

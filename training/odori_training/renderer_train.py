@@ -20,6 +20,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import nn
 
+from .precision import autocast
 from .renderer_data import Clips
 from .renderer_loss import caution, detail_loss, keypoint_flow_loss, picture_loss, steadiness_loss
 from .renderer_model import Denoiser, DenoiserConfig, Output, sample, settle, step_times
@@ -140,7 +141,7 @@ def clip_loss(model, batch, own: bool):
     start = warp + model.cfg.noise * torch.randn(b, 1, *truth.shape[2:])
     fixed = (flat(warp), flat(batch["validity"]))
     rest = (scaled(flat(batch["kp"])), flat(batch["ids"]), flat(batch["facing"]))
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         ref = reference_features(model, batch, f)
         end = prev = warp
         if own:
@@ -186,7 +187,7 @@ def rollout_loss(model, batch, rng):
     noise = torch.randn(b, *truth.shape[2:])
     prev, past, before = torch.zeros_like(warp[:, 0]), None, None
     total = 0.0
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         ref = reference_features(model, batch, 1)
     still = tuple(z.detach() for z in ref)
     for i in range(f):
@@ -194,7 +195,7 @@ def rollout_loss(model, batch, rng):
         chosen = int(rng.integers(0, steps))
         x = warp[:, i] + model.cfg.noise * noise
         for s, t in enumerate(times):
-            with torch.set_grad_enabled(s == chosen), torch.autocast("cpu", torch.bfloat16):
+            with torch.set_grad_enabled(s == chosen), autocast():
                 out, present = model(x, torch.full((b,), t), at["warp"], at["validity"], prev, at["kp"], at["ids"], at["facing"],
                                      ref if s == chosen else still, 1, past)
             if s == chosen:
@@ -222,7 +223,7 @@ def validate(model, clips, count: int = 24):
     noise = torch.randn(1, 4, 128, 128, generator=torch.Generator().manual_seed(1)).expand(count, -1, -1, -1)
     prev, past = torch.zeros_like(noise), None
     error, area = np.zeros((3, count)), np.zeros(count)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         ref = reference_features(model, batch, 1)
         for i in range(f):
             at = frame_of(batch, i)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.numpy import load_file
+from safetensors.torch import load_file as load_file_torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
@@ -25,6 +26,7 @@ from . import mocap
 from . import skeleton as sk
 from .draw import curves
 from .motion_model import MotionConfig, MotionTransformer, Tokenizer, TokenizerConfig, config_json
+from .precision import autocast
 
 OUT = sk.ROOT / "training/out/motion"
 STEP_HZ, MEAN_STEPS = 15, 120
@@ -39,6 +41,12 @@ def load_tokenizer(path=sk.ROOT / "models/tokenizer.safetensors"):
         model = Tokenizer(cfg)
         model.load_state_dict({k: f.get_tensor(k).float() for k in f.keys()})
     return model.eval()
+
+
+def hide_sink(sink):
+    """Makes a sink blind to its mean: what is left of it is its bias. The weights that are exported need no word of it."""
+    torch.nn.init.zeros_(sink.weight)
+    sink.weight.register_hook(torch.zeros_like)
 
 
 def running_mean(x, warm=None):
@@ -214,7 +222,7 @@ def held_out_loss(model, pairs, length):
     pairs.rng = np.random.default_rng(5)
     for _ in range(4):
         x = inputs_of(model, pairs.batch(8, length))
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             h = temporal(model, x, x["prev"])
             losses.append(float(loss_of(model, x, h, 0.3, rng, 0.0)[0]))
     return float(np.mean(losses))
@@ -235,7 +243,8 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--export-minutes", type=float, default=4.0)
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--without", choices=["music", "motion"], default="", help="hide that sink's mean, as an ablation")
+    parser.add_argument("--begin", type=Path, metavar="WEIGHTS", help="go on from these weights instead of chance")
+    parser.add_argument("--without", choices=["music", "motion"], help="hide that sink's mean, as an ablation")
     parser.add_argument("--small", action="store_true", help="a quarter of the parameters, as an ablation")
     parser.add_argument("--export", type=Path, default=sk.ROOT / "models/motion.safetensors")
     parser.add_argument("--export-only", action="store_true", help="export the last checkpoint and stop")
@@ -245,12 +254,16 @@ def main():
     torch.set_num_threads(args.threads)
     tokenizer = load_tokenizer()
     size = {"width": 96, "heads": 3, "depth_width": 64, "depth_heads": 2} if args.small else {}
-    model = MotionTransformer(MotionConfig(codes=tokenizer.cfg.codes, latent=tokenizer.cfg.latent, styles=len(mocap.STYLES), without=args.without, **size))
+    model = MotionTransformer(MotionConfig(codes=tokenizer.cfg.codes, latent=tokenizer.cfg.latent, styles=len(mocap.STYLES), **size))
     with torch.no_grad():
         model.codes[:, :-1] = tokenizer.codebooks
     frozen = torch.ones_like(model.codes)
     frozen[:, :-1] = 0  # only the start code learns
     model.codes.register_hook(lambda g: g * frozen)
+    if args.begin:
+        model.load_state_dict({k: v.float() for k, v in load_file_torch(args.begin).items()})
+    if args.without:
+        hide_sink(getattr(model, f"sink_{args.without}"))
     plain = [p for n, p in model.named_parameters() if p.ndim < 2 or n in ("codes", "style", "depth_slot")]
     matrices = [p for n, p in model.named_parameters() if not (p.ndim < 2 or n in ("codes", "style", "depth_slot"))]
     opt = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], lr=args.rate, betas=(0.9, 0.98))
@@ -297,14 +310,14 @@ def main():
         prev = x["prev"]
         if own > 0 and rng.random() < min(1.0, own * 1.5):
             # For half the rows, stretches of the history become what the model itself would have done.
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad(), autocast():
                 rows = slice(0, args.batch // 2)
                 h = temporal(model, {k: v[rows] for k, v in x.items()}, prev[rows])
                 mine = sample_slots(model, h.flatten(0, 1), 0.8, 0.9).view(-1, h.shape[1], model.cfg.slots)
                 use = torch.rand(mine.shape[:2]) < own / 0.6 * rng.random()
                 shifted = torch.cat([prev[rows, :1], mine[:, :-1]], 1)
                 prev = torch.cat([torch.where(use[..., None], shifted, prev[rows]), prev[args.batch // 2 :]])
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             loss, each, hit = loss_of(model, x, temporal(model, x, prev), args.part, rng)
         opt.zero_grad()
         loss.backward()

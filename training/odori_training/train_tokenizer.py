@@ -22,6 +22,7 @@ from . import clips as clip_io
 from . import skeleton as sk
 from .draw import curves
 from .motion_model import FRAME_DIM, PART_DIMS, Tokenizer, TokenizerConfig, config_json
+from .precision import autocast
 
 OUT = sk.ROOT / "training/out/motion"
 SEQ = 32  # steps
@@ -215,6 +216,12 @@ def write_pair_tokens(model, pairs, path):
         save_file({"tokens": torch.cat(out).int().contiguous()}, path / f"{name}.safetensors")
 
 
+def write_all_tokens(model, clips, pairs, folder):
+    write_tokens(model, clips, folder / "tokens.safetensors")
+    if pairs is not None:
+        write_pair_tokens(model, pairs, folder)
+
+
 def polish_decoder(model, clips, pairs, minutes, folder, seed):
     """Trains the decoder alone on the choreography's tokens, with more weight on feet that stand. Tokens keep their meaning."""
     rng = np.random.default_rng(seed)
@@ -236,7 +243,7 @@ def polish_decoder(model, clips, pairs, minutes, folder, seed):
         x, tokens = torch.from_numpy(np.stack(frames)), torch.from_numpy(np.stack(tokens)).long()
         with torch.no_grad():
             z = model.code_vectors(tokens).unflatten(2, (len(model.cfg.parts), model.cfg.residual)).sum(3).flatten(2)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             y = model.decoder(z)
         y = y.float().reshape(len(x), -1, FRAME_DIM) * model.std + model.mean
         # The first steps lack the history that the decoder has in use.
@@ -261,7 +268,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--polish-decoder", action="store_true", help="train the exported tokenizer's decoder alone, for --minutes")
-    parser.add_argument("--write-tokens", action="store_true", help="write tokens.safetensors of the clips by the exported tokenizer, nothing else")
+    parser.add_argument("--write-tokens", action="store_true", help="write the tokens of clips and pairs by the exported tokenizer, nothing else")
     parser.add_argument("--single", type=int, default=0, metavar="DEPTH", help="one codebook of this residual depth for the whole body, as an ablation: figures only")
     parser.add_argument("--export-to", type=Path, default=sk.ROOT / "models/tokenizer.safetensors")
     parser.add_argument("--seed", type=int, default=2)
@@ -272,7 +279,7 @@ def main():
     if args.write_tokens:
         from .train_motion import load_tokenizer
 
-        write_tokens(load_tokenizer(), clips, args.out / "tokens.safetensors")
+        write_all_tokens(load_tokenizer(), clips, load_pairs(args.out / "pairs.safetensors"), args.out)
         return
     if args.polish_decoder:
         from .train_motion import load_tokenizer
@@ -312,7 +319,7 @@ def main():
         for group in opt.param_groups:
             group["lr"] = 2e-3 * min(1, (step + 1) / 100) * max(0.03, 0.5 * (1 + np.cos(np.pi * min(done, 1.0))))
         x = data.next(args.batch)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             latents = model.encode_latents(x)
         latents = latents.float()
         if step < 120:  # first an autoencoder, then codes
@@ -321,7 +328,7 @@ def main():
                 books.start(latents.detach(), data.rng)
         else:
             tokens, z, commit = quantise_for_training(model, latents)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             y = model.decoder(z.flatten(2))
         y = y.float().reshape(len(x), -1, FRAME_DIM) * model.std + model.mean
         loss, rec, fk = loss_of(y, x, model, weight)
@@ -352,9 +359,7 @@ def main():
     # The engine sees f16 weights: tokens are made with the same.
     model.load_state_dict({k: v.half().float() for k, v in model.state_dict().items()})
     export(model, args.export_to, "1", {"parts": json.dumps(PART_DIMS)})
-    write_tokens(model, clips, args.out / "tokens.safetensors")
-    if pairs is not None:
-        write_pair_tokens(model, pairs, args.out)
+    write_all_tokens(model, clips, pairs, args.out)
 
 
 if __name__ == "__main__":
