@@ -42,6 +42,14 @@ fn danced(avatar: &Avatar, layers: &[usize], p: Vec2) -> (Vec2, f32) {
 const LEFT_ARM_LAYERS: [usize; 2] = [2, 3];
 
 #[test]
+fn paint_lies_over_what_was_found_and_not_beyond_the_figure() {
+    let found = PartMap::new(2, 2, vec![TORSO, TORSO, 0, LEFT_ARM]);
+    let shown = found.under(Some(&PartMap::new(2, 2, vec![0, LEFT_ARM, LEFT_ARM, 0])));
+    assert_eq!(shown.parts(), [TORSO, LEFT_ARM, 0, LEFT_ARM]);
+    assert_eq!(found.under(None), found);
+}
+
+#[test]
 fn a_map_comes_back_as_it_went() {
     let parts: Vec<u8> = (0..40 * 30).map(|i| (i % 8) as u8).collect();
     let map = PartMap::new(40, 30, parts);

@@ -305,6 +305,30 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_stretch_is_passed_sooner_and_then_time_is_as_it_was() {
+        // An arm that turns on and on, at a third of its speed from the third second on for half of one.
+        let slow = |t: f32| t - 0.667 * (t - 3.0).clamp(0.0, 0.5);
+        let of = |t: f32| {
+            let mut pose = Pose::default();
+            pose.rotations[Bone::named("leftUpperArm").unwrap().index()] = Quat::from_rotation_z(slow(t));
+            pose
+        };
+        let mut retimer = Retimer::new(&of(0.0));
+        let evened: Vec<f32> = (0..180u64)
+            .map(|tick| {
+                if tick.is_multiple_of(FRAMES_PER_STEP as u64) {
+                    retimer.push(&std::array::from_fn(|k| of((tick as usize + LEAD_FRAMES + k) as f32 / POSE_HZ)), false);
+                }
+                retimer.at(tick, &beat_at(tick as f32 / POSE_HZ, 120.0, 0.9));
+                retimer.evened
+            })
+            .collect();
+        let most = |of: &[f32]| of.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        assert!(most(&evened[90..110]) > 0.8, "{evened:?}");
+        assert!(most(&evened[70..85]) < 0.3 && most(&evened[165..]) < 0.3, "{evened:?}");
+    }
+
+    #[test]
     fn time_never_runs_backwards_or_stops() {
         for bpm in [50.0, 90.0, 128.0, 200.0] {
             let walk = |t: f32| Pose { root: Vec3::new(t, 0.9, 0.0), ..Pose::default() };
