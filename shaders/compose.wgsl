@@ -4,16 +4,15 @@
 struct ComposeParams {
     full: vec2<u32>,
     work: vec2<u32>,
-    // Where the figure's own picture, as large as the frame, lies in the frame.
+    // Where the figure's own picture lies in the frame, and how large it is there.
     origin: vec2<f32>,
-    scale: f32,
+    span: vec2<f32>,
     // How opaque the figure is, 0 to 1.
     fade: f32,
     // 1: a denoised picture is there. 0: the warp alone.
     denoised: u32,
     pad0: u32,
     pad1: u32,
-    pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: ComposeParams;
@@ -38,11 +37,10 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let warp = textureLoad(colour, id.xy, 0);
     var out = warp;
-    let span = vec2<f32>(params.full) * params.scale;
     let own = vec2<f32>(id.xy) + 0.5 - params.origin;
     // The network saw the figure's own picture only: beyond it the warp stands alone.
-    if (params.denoised == 1u && all(own >= vec2<f32>(0.0)) && all(own < span)) {
-        let scale = vec2<f32>(params.work) / span;
+    if (params.denoised == 1u && all(own >= vec2<f32>(0.0)) && all(own < params.span)) {
+        let scale = vec2<f32>(params.work) / params.span;
         let most = vec2<f32>(params.work - vec2<u32>(1u));
         let p = clamp(own * scale - 0.5, vec2<f32>(0.0), most);
         let a = vec2<u32>(floor(p));

@@ -15,7 +15,8 @@ use std::time::Duration;
 use glam::Vec3;
 use odori_kernels::{Backend, Weights};
 
-use crate::beat::{BeatSource, BeatState, LEAST_CONFIDENCE, PredictedBeat};
+use crate::avatar::Expression;
+use crate::beat::{BeatSource, BeatState, LEAST_CONFIDENCE};
 use crate::dance::group::{Group, MOST_DANCERS};
 use crate::dance::retime::TOLD_SAMPLES;
 use crate::dance::{self, Dancer, Direction, Hush, Mood, Pace, Staging};
@@ -79,6 +80,8 @@ pub struct Frame<'a> {
     pub pose: &'a Pose,
     /// Every dancer of the group, the one of `pose` first.
     pub dancers: &'a [Pose],
+    /// What the face of the one of `pose` shows, where there are pictures.
+    pub face: Expression,
     pub keypoints: [Keypoint; KEYPOINT_COUNT],
     pub beat: BeatState,
     pub rung: Rung,
@@ -96,8 +99,6 @@ pub enum PipelineError {
     Denoiser(#[from] crate::denoiser::DenoiserError),
     #[error(transparent)]
     Render(#[from] crate::render::RenderError),
-    #[error("a {width}x{height} picture: the denoiser's working picture is square, so the frame must be")]
-    NotSquare { width: u32, height: u32 },
 }
 
 /// The trained weights, read and checked.
@@ -150,7 +151,6 @@ pub struct Pipeline {
     /// The sound of the hop being heard.
     hop_sound: [f32; HOP_SAMPLES],
     beat_state: BeatState,
-    beats: Vec<PredictedBeat>,
     /// Tokens of the last steps, newest last, for the renderer's pose window.
     tokens: Vec<[u16; TOKEN_SLOTS]>,
     idle: Arc<Vec<Pose>>,
@@ -206,7 +206,6 @@ impl Pipeline {
             hops: 0,
             hop_sound: [0.0; HOP_SAMPLES],
             beat_state: BeatState::default(),
-            beats: Vec::with_capacity(16),
             idle: Arc::clone(&models.idle),
             hush: Hush::default(),
             bars: 0,
@@ -260,7 +259,6 @@ impl Pipeline {
     fn hear(&mut self, hop: &[f32; HOP_FLOATS]) {
         let running = Running::start(Stage::Beat);
         self.beat_state = self.beat.step(hop, &self.hop_sound, self.heard);
-        self.beats.extend(self.beat.take_predicted());
         if let Some(given) = &self.given_beat {
             self.beat_state = given.at(self.heard);
         }
@@ -327,11 +325,6 @@ impl Pipeline {
         self.heard / TICK_SAMPLES > self.ticks
     }
 
-    /// Beats announced since this was last asked.
-    pub fn take_beats(&mut self) -> impl Iterator<Item = PredictedBeat> + '_ {
-        self.beats.drain(..)
-    }
-
     /// Gives the frame that is due without its picture; `None` if none is due.
     ///
     /// # Errors
@@ -388,7 +381,7 @@ impl Pipeline {
         let beat = self.song_beat_seen(tick * TICK_SAMPLES);
         let seed = self.settings.sampling.seed;
         let cast = Cast { poses: &self.shown[..there], places: &self.places, presence: &self.presence, size: self.size, beat: &beat, silent: self.hush.resting(), seed };
-        let mut keypoints = None;
+        let (mut keypoints, mut face) = (None, Expression::default());
         let (mut rgba, mut ground) = (&[][..], &[][..]);
         let (mut width, mut height) = (0, 0);
         let mut watch = std::mem::take(&mut self.watch);
@@ -399,6 +392,7 @@ impl Pipeline {
             let running = Running::start(Stage::Puppet);
             let seen = draw && picture.wants(rung, tick);
             keypoints = Some(picture.pose(&cast, seen));
+            face = picture.face();
             watch.stop(running);
             if seen {
                 (width, height) = (picture.size().width as u32, picture.size().height as u32);
@@ -414,6 +408,7 @@ impl Pipeline {
             media_samples: tick * TICK_SAMPLES,
             pose: &self.shown[0],
             dancers: &self.shown[..there],
+            face,
             keypoints,
             beat: self.beat_state,
             rung,

@@ -80,6 +80,9 @@ pub struct ServeArgs {
     /// Viewers of one session.
     #[arg(long, default_value_t = 16, value_name = "N")]
     pub max_viewers: usize,
+    /// Size of the picture, of any shape: 720x1280 is upright, 1280x720 has room for a group.
+    #[arg(long, default_value = "512x512", value_parser = size, value_name = "WxH")]
+    pub size: (u32, u32),
     /// Highest video bitrate in kbit/s.
     #[arg(long, default_value_t = 2500, value_name = "KBPS", value_parser = clap::value_parser!(u32).range(200..=20_000))]
     pub max_bitrate: u32,
@@ -92,6 +95,9 @@ pub struct ServeArgs {
     /// Dance to raw PCM on standard input, written FORMAT[:RATE[:CHANNELS]], for example s16le:48000:2.
     #[arg(long, value_name = "FORMAT")]
     pub stdin_pcm: Option<PcmFormat>,
+    /// Send the motion to a program that speaks the VMC protocol, such as 127.0.0.1:39539; may be given more than once.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub vmc: Vec<String>,
     /// Do not open a browser.
     #[arg(long)]
     pub no_open: bool,
@@ -166,7 +172,7 @@ pub struct RenderArgs {
     /// MP4 to write (H.264 and Opus).
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Size of the picture: square, for now.
+    /// Size of the picture, of any shape: 720x1280 is upright, 1280x720 has room for a group.
     #[arg(long, default_value = "512x512", value_parser = size, value_name = "WxH")]
     pub size: (u32, u32),
     /// What lies behind the dancers: transparent (which in a film is a plain dark colour), stage, #RRGGBB, or a picture.
@@ -337,6 +343,9 @@ pub struct EvalMotionArgs {
     pub style: String,
     #[arg(long, default_value_t = 1)]
     pub seed: u32,
+    /// Dances of every song, each with a seed of its own, that are judged together: single dances vary.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20), value_name = "N")]
+    pub seeds: u32,
     /// [default: the engine's]
     #[arg(long, value_parser = energy, value_name = "0..1")]
     pub temperature: Option<f32>,
@@ -449,8 +458,8 @@ pub struct BenchArgs {
     /// Clips, networks and dances of the same seed are the same.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Size of the picture: square, for now.
-    #[arg(long, default_value = "512x512", value_parser = size, value_name = "WxH")]
+    /// Size of the picture, a square.
+    #[arg(long, default_value = "512x512", value_parser = square, value_name = "WxH")]
     pub size: (u32, u32),
     /// Do not look for a browser: the native client measures alone.
     #[arg(long)]
@@ -476,7 +485,12 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 fn size(text: &str) -> Result<(u32, u32), String> {
     let side = |t: &str| t.parse::<u32>().ok().filter(|n| n.is_multiple_of(2) && (128..=1920).contains(n));
     let sides = text.split_once('x').and_then(|(w, h)| Some((side(w)?, side(h)?)));
-    sides.filter(|(w, h)| w == h).ok_or_else(|| "write it as WxH, a square of even sides from 128 to 1920, for example 512x512".into())
+    let shaped = sides.filter(|(w, h)| w.max(h) <= &(4 * w.min(h)));
+    shaped.ok_or_else(|| "write it as WxH, even sides from 128 to 1920, neither over four times the other, for example 512x512 or 720x1280".into())
+}
+
+fn square(text: &str) -> Result<(u32, u32), String> {
+    size(text).ok().filter(|(w, h)| w == h).ok_or_else(|| "write it as WxH, a square of even sides from 128 to 1920, for example 512x512".into())
 }
 
 fn framing(text: &str) -> Result<Framing, String> {
@@ -507,7 +521,8 @@ mod tests {
         assert!(ok(&["bench", "kernels", "--threads", "2", "--others", "o.json"]));
         assert!(ok(&["bench", "compare", "a.json", "b.json", "--fail-over", "10"]));
         assert!(!ok(&["bench", "sessions", "--most", "0"]));
-        assert!(!ok(&["render", "a.mp3", "--size", "720x1280"]));
+        assert!(ok(&["serve", "--size", "720x1280"]) && ok(&["render", "a.mp3", "--size", "1280x720"]));
+        assert!(!ok(&["serve", "--size", "128x1280"]) && !ok(&["serve", "--size", "721x1280"]) && !ok(&["bench", "glass", "--size", "720x1280"]));
         assert!(!ok(&["serve", "--udp-ports", "9-3"]));
         assert!(!ok(&["serve", "--stdin-pcm", "mp3"]));
     }

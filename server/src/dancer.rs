@@ -20,9 +20,6 @@ use crate::media::picture::Ground;
 use crate::media::video::{VideoCodec, VideoEncoder};
 use crate::session::secret_id;
 
-/// Side of the live picture.
-pub const LIVE_SIZE: u32 = 512;
-
 struct PipelineDancer {
     pipeline: Pipeline,
     machine: Arc<Machine>,
@@ -77,6 +74,8 @@ impl Dancer for PipelineDancer {
             media_samples: f.media_samples,
             beat: Beat { bpm: f.beat.bpm, beat_phase: f.beat.beat_phase, bar_phase: f.beat.bar_phase, confidence: f.beat.confidence },
             rung: f.rung,
+            pose: f.pose,
+            face: f.face,
             keypoints: &self.keypoints,
             spans: &self.spans,
         }))
@@ -173,9 +172,9 @@ impl Wardrobe for PipelineWardrobe {
 const CALIBRATION_FRAMES: usize = 9;
 
 /// Measures a real session's frames: what each rung takes, and what a frame of the best one, encoded, takes of all cores.
-fn calibrate(machine: &Machine) -> anyhow::Result<Calibration> {
+fn calibrate(machine: &Machine, size: (u32, u32)) -> anyhow::Result<Calibration> {
     let avatar = built_in::avatar()?;
-    let mut pipeline = machine.pipeline(avatar, (LIVE_SIZE, LIVE_SIZE), Settings::default(), true)?;
+    let mut pipeline = machine.pipeline(avatar, size, Settings::default(), true)?;
     // A beat to dance to: silence would be cheaper.
     let sound: Vec<f32> = (0..12_000).map(|i| (i as f32 * 0.0157).sin() * (-(i as f32) / 1200.0).exp()).collect();
     let one = pipeline.measure_rungs(&sound, CALIBRATION_FRAMES)?;
@@ -200,11 +199,11 @@ fn calibrate(machine: &Machine) -> anyhow::Result<Calibration> {
     Ok(Calibration { best: machine.best(), frame_cpu: spent / CALIBRATION_FRAMES as u32 })
 }
 
-/// The engine as the server sees it.
+/// The engine as the server sees it, with pictures of `size`, width and height in pixels.
 ///
 /// # Errors
 /// Names the avatar or song file that cannot be used.
-pub fn engine(machine: Arc<Machine>, avatars: &[std::path::PathBuf], songs: &[std::path::PathBuf]) -> anyhow::Result<Engine> {
+pub fn engine(machine: Arc<Machine>, avatars: &[std::path::PathBuf], songs: &[std::path::PathBuf], size: (u32, u32)) -> anyhow::Result<Engine> {
     let styles = machine.styles().to_vec();
     let (reader, measured) = (machine.clone(), machine.clone());
     let make = move |request: &DancerRequest| -> Result<Box<dyn Dancer>, LiveError> {
@@ -223,7 +222,7 @@ pub fn engine(machine: Arc<Machine>, avatars: &[std::path::PathBuf], songs: &[st
         let id = format!("{}-{}", built_in::id_of(stem), &secret_id()[..6]);
         built_in::entry(&id, stem, &avatar).map_err(|e| LiveError(format!("{name}: {e:#}")))
     };
-    let engine = Engine::new(built_in::avatars(avatars)?, built_in::songs(songs)?, styles, (LIVE_SIZE, LIVE_SIZE), Box::new(make), Box::new(import));
+    let engine = Engine::new(built_in::avatars(avatars)?, built_in::songs(songs)?, styles, size, Box::new(make), Box::new(import));
     let engine = engine.with_prompts(Box::new(move |text| reader.prompts.read(text)));
-    Ok(engine.with_calibration(Box::new(move || calibrate(&measured).map_err(|e| LiveError(format!("{e:#}"))))))
+    Ok(engine.with_calibration(Box::new(move || calibrate(&measured, size).map_err(|e| LiveError(format!("{e:#}"))))))
 }

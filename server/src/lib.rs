@@ -14,3 +14,4 @@ pub mod measure;
 pub mod media;
 pub mod rtc;
 pub mod session;
+pub mod vmc;

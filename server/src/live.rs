@@ -5,15 +5,16 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use odori_engine::avatar::AvatarError;
+use odori_engine::avatar::{AvatarError, Expression};
 use odori_engine::dance::Pace;
 use odori_engine::ladder::{Budget, Rung};
 pub use odori_engine::picture::Scene;
-use odori_engine::pose::Keypoint;
+use odori_engine::pose::{Keypoint, Pose};
 use odori_engine::prompt::Wish;
 use odori_engine::render::Background;
 
 use crate::measure::Span;
+use crate::vmc::Vmc;
 
 /// What the engine could not do, in words for the person who asked.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,9 @@ pub struct LiveFrame<'a> {
     pub media_samples: u64,
     pub beat: Beat,
     pub rung: Rung,
+    /// How the leader stands and looks.
+    pub pose: &'a Pose,
+    pub face: Expression,
     /// Where the body is in the picture, pixels.
     pub keypoints: &'a [Keypoint],
     /// The engine's stages that ran for it, in the order of the path.
@@ -173,6 +177,7 @@ pub struct Engine {
     make_dancer: Box<MakeDancer>,
     import_avatar: Box<ImportAvatar>,
     read_prompt: Option<Box<ReadPrompt<'static>>>,
+    vmc: Option<Vmc>,
     calibrate: Option<Box<Calibrate>>,
 }
 
@@ -183,7 +188,17 @@ impl Engine {
     /// `avatars` must not be empty: the first is the default, as is the first song.
     pub fn new(avatars: Vec<AvatarEntry>, songs: Vec<SongEntry>, styles: Vec<String>, size: (u32, u32), make_dancer: Box<MakeDancer>, import_avatar: Box<ImportAvatar>) -> Self {
         let avatars = RwLock::new(avatars.into_iter().map(Arc::new).collect());
-        Self { styles, songs, width: size.0, height: size.1, avatars, make_dancer, import_avatar, read_prompt: None, calibrate: None }
+        Self { styles, songs, width: size.0, height: size.1, avatars, make_dancer, import_avatar, read_prompt: None, vmc: None, calibrate: None }
+    }
+
+    /// Sending to other programs what is danced.
+    #[must_use]
+    pub fn with_vmc(self, vmc: Vmc) -> Self {
+        Self { vmc: Some(vmc), ..self }
+    }
+
+    pub fn vmc(&self) -> Option<&Vmc> {
+        self.vmc.as_ref()
     }
 
     /// With an understanding of words.
@@ -266,7 +281,7 @@ impl Engine {
     /// # Errors
     /// If it cannot be read or is too large.
     pub fn backdrop(&self, bytes: &[u8]) -> Result<Background, AvatarError> {
-        Background::from_encoded(bytes, self.width)
+        Background::from_encoded(bytes, (self.width, self.height))
     }
 
     /// # Errors

@@ -9,11 +9,16 @@ use odori_server::cli::{AvatarCommand, Cli, Command, EvalCommand, ServeArgs};
 use odori_server::commands;
 use odori_server::dancer;
 use odori_server::engine::Machine;
+use odori_server::vmc::Vmc;
 
 fn serve(args: &ServeArgs, open_browser: bool) -> anyhow::Result<()> {
     let machine = Arc::new(Machine::open(&args.engine.options())?);
     tracing::info!(compute = machine.backend_name(), reason = %machine.reason, "engine ready");
-    let engine = Arc::new(dancer::engine(machine, &args.avatars, &args.songs)?);
+    let mut engine = dancer::engine(machine, &args.avatars, &args.songs, args.size)?;
+    if !args.vmc.is_empty() {
+        engine = engine.with_vmc(Vmc::open(&args.vmc)?);
+    }
+    let engine = Arc::new(engine);
     // Frames have their own threads: these carry packets and requests.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(commands::serve::run(engine, args, open_browser && !args.no_open))

@@ -24,6 +24,8 @@ use odori_server::session::viewers::{Variant, Viewer, Viewers};
 static ARMED: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static ELSEWHERE: AtomicU64 = AtomicU64::new(0);
+/// Of the allocations that must not be, so many are told apart by where they were made.
+const SHOWN: u64 = 4;
 
 thread_local! {
     static ON_THE_WAY: Cell<Option<bool>> = const { Cell::new(None) };
@@ -47,8 +49,13 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if ARMED.load(Ordering::Relaxed) {
-            let counter = if on_the_way() { &ALLOCATIONS } else { &ELSEWHERE };
-            counter.fetch_add(1, Ordering::Relaxed);
+            let on_the_way = on_the_way();
+            let counter = if on_the_way { &ALLOCATIONS } else { &ELSEWHERE };
+            if counter.fetch_add(1, Ordering::Relaxed) < SHOWN && on_the_way {
+                ON_THE_WAY.set(Some(false));
+                eprintln!("{} bytes:\n{}", layout.size(), std::backtrace::Backtrace::force_capture());
+                ON_THE_WAY.set(Some(true));
+            }
         }
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
@@ -74,7 +81,7 @@ fn wait(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
 #[test]
 fn a_frame_on_its_way_to_the_encoder_allocates_nothing() {
     let options = Options { compute: Compute::Cpu, draw: Draw::Cpu, ..Options::default() };
-    let engine = Arc::new(dancer::engine(Arc::new(Machine::open(&options).unwrap()), &[], &[]).unwrap());
+    let engine = Arc::new(dancer::engine(Arc::new(Machine::open(&options).unwrap()), &[], &[], (512, 512)).unwrap());
     let clock = Arc::new(MediaClock::new(Instant::now()));
     let stats = Arc::new(Stats::new(Arc::new(Meters::default()), Instant::now(), LATE));
     let viewers = Arc::new(Viewers::default());

@@ -38,8 +38,11 @@ impl Studio {
     }
 
     fn pipeline(&self, dancers: usize, scene: &Scene) -> Pipeline {
-        let setup =
-            PictureSetup { avatar: kana(), drawer: open(Prefer::Cpu), width: SIDE, height: SIDE, working_size: 128, best: Rung::OneStep, keep_budget: false, seed: 1 };
+        self.shaped((SIDE, SIDE), dancers, scene)
+    }
+
+    fn shaped(&self, (width, height): (u32, u32), dancers: usize, scene: &Scene) -> Pipeline {
+        let setup = PictureSetup { avatar: kana(), drawer: open(Prefer::Cpu), width, height, working_size: 128, best: Rung::OneStep, keep_budget: false, seed: 1 };
         let mut pipeline = Pipeline::new(&self.backend, &self.models, Settings::default(), setup).unwrap();
         pipeline.set_scene(scene);
         if dancers > 1 {
@@ -146,6 +149,54 @@ fn another_avatar_is_put_on_between_two_frames_and_the_dance_goes_on() {
     });
     assert!(plain.iter().zip(&changed).all(|(a, b)| a.pose == b.pose));
     assert!(plain[24] == changed[24] && plain[25].rgba != changed[25].rgba);
+}
+
+/// Columns and rows of a frame where something is seen, the first and the last.
+fn seen_within(rgba: &[u8], width: u32) -> [usize; 4] {
+    let shown = rgba.as_chunks::<4>().0.iter().enumerate().filter(|(_, p)| p[3] > 128).map(|(i, _)| (i % width as usize, i / width as usize));
+    shown.fold([usize::MAX, 0, usize::MAX, 0], |[l, r, t, b], (x, y)| [l.min(x), r.max(x), t.min(y), b.max(y)])
+}
+
+#[test]
+fn a_wide_frame_is_the_square_one_with_room_at_its_sides() {
+    let studio = Studio::new();
+    let sound = sound(50);
+    let square = film(&mut studio.pipeline(1, &Scene::default()), &[&sound], |_, _| ());
+    let wide = film(&mut studio.shaped((2 * SIDE, SIDE), 1, &Scene::default()), &[&sound], |_, _| ());
+    let side = SIDE as usize;
+    for (a, b) in square.iter().zip(&wide) {
+        let middle = b.rgba.chunks_exact(2 * side * 4).flat_map(|row| &row[side / 2 * 4..][..side * 4]);
+        let far = a.rgba.iter().zip(middle).filter(|(a, b)| a.abs_diff(**b) > 2).count();
+        assert!(a.pose == b.pose && far < a.rgba.len() / 1000, "{far}");
+    }
+    let scene = Scene { background: Background::Stage, ..Scene::default() };
+    let [small, group] = [SIDE, 2 * SIDE].map(|width| (width, film(&mut studio.shaped((width, SIDE), 3, &scene), &[&sound], |_, _| ())));
+    let [high, higher] = [&small, &group].map(|(width, film)| {
+        let [_, _, top, bottom] = seen_within(&film[49].rgba, *width);
+        bottom - top
+    });
+    assert!(higher > high * 11 / 10, "a group has the room to be {higher} rows high, in a square {high}");
+    let (_, group) = group;
+    assert!(group[49].ground.len() == group[49].rgba.len());
+}
+
+#[test]
+fn an_upright_frame_shows_the_dancer_larger_and_whole_from_head_to_feet() {
+    let studio = Studio::new();
+    let sound = sound(50);
+    let square = film(&mut studio.pipeline(1, &Scene::default()), &[&sound], |_, _| ());
+    let (width, height) = (SIDE, SIDE * 16 / 9 / 2 * 2);
+    for framing in [Framing::Full, Framing::Half, Framing::Face] {
+        let scene = Scene { framing, background: Background::Stage };
+        let upright = film(&mut studio.shaped((width, height), 1, &scene), &[&sound], |_, _| ());
+        for (a, b) in square.iter().zip(&upright).skip(20) {
+            let ([_, _, top, bottom], [_, _, above, below]) = (seen_within(&a.rgba, width), seen_within(&b.rgba, width));
+            assert!(above > 2, "{framing:?}: the head is cut off");
+            if framing == Framing::Full {
+                assert!(below + 2 < height as usize && below - above > (bottom - top) * 5 / 4, "rows {above} to {below}; in a square {top} to {bottom}");
+            }
+        }
+    }
 }
 
 #[test]

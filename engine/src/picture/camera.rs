@@ -1,7 +1,7 @@
 //! The camera: how much of the dancers the frame shows, and where each of a group stands in it.
 //!
-//! It works on whole pictures: a view says where a picture lies in the frame, and the puppet is drawn through it, so that a
-//! close shot is as sharp as the reference is. No clock: moves are counted in frames and begin on downbeats.
+//! It works on a whole picture, which is square as the dancers' own ones are: a view says where that lies in the frame, of any shape, and the puppet
+//! is drawn through it, so that a close shot is as sharp as the reference is. No clock: moves are counted in frames and begin on downbeats.
 
 use glam::{Vec2, Vec3};
 
@@ -56,6 +56,42 @@ const CLOSEST: f32 = 0.24;
 /// Frames over which the camera follows the dancer from side to side.
 const FOLLOW_FRAMES: f32 = 7.0;
 
+/// Metres that an upright frame shows from side to side, of a whole picture's 2.12: arms held out are cut off, and dancers are not tiny.
+const UPRIGHT_M: f32 = 1.5;
+/// Of the height that an upright frame has besides a square, this share is above it.
+const ABOVE: f32 = 0.55;
+
+/// The frame: where the whole picture lies in it when the camera is at rest, and the square that closer shots fill.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Frame {
+    size: Vec2,
+    /// Side of the whole picture.
+    pub side: f32,
+    pub rest: View,
+    square: f32,
+    square_origin: Vec2,
+}
+
+impl Frame {
+    pub fn new(width: f32, height: f32) -> Self {
+        let metre = Camera::full_body(1.0, 1.0).scale;
+        let (size, square) = (Vec2::new(width, height), width.min(height));
+        let side = height.min((width / (UPRIGHT_M * metre)).max(square));
+        let lay = |side: f32| (size - side) * Vec2::new(0.5, ABOVE);
+        Frame { size, side, rest: View { origin: lay(side), scale: 1.0 }, square, square_origin: lay(square) }
+    }
+
+    /// Where what the frame shows at rest lies in it when the whole picture lies there.
+    pub fn stage(&self, whole: &View) -> View {
+        View { origin: -self.rest.origin, scale: 1.0 }.within(whole)
+    }
+
+    /// How much wider than the whole picture it is.
+    pub fn width(&self) -> f32 {
+        self.size.x / self.side
+    }
+}
+
 /// A square of the whole picture, pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Window {
@@ -64,6 +100,11 @@ struct Window {
 }
 
 impl Window {
+    /// What the frame's square shows of the whole picture at rest.
+    fn whole(frame: &Frame) -> Self {
+        Window { centre: frame.square_origin - frame.rest.origin + frame.square / 2.0, side: frame.square }
+    }
+
     /// Part of the way to another one: zooming is even in its logarithm, and goes straight to its goal.
     fn towards(self, to: Window, u: f32) -> Window {
         if u >= 1.0 {
@@ -90,7 +131,7 @@ pub(super) struct Subject {
 }
 
 pub(super) struct Cameraman {
-    side: f32,
+    frame: Frame,
     shown: Framing,
     from: Window,
     /// 0 as it was to 1 as it is.
@@ -105,23 +146,22 @@ pub(super) struct Cameraman {
 }
 
 impl Cameraman {
-    /// For square pictures of `side` pixels.
-    pub fn new(side: f32) -> Self {
-        let whole = Window { centre: Vec2::splat(side / 2.0), side };
-        Cameraman { side, shown: Framing::Full, from: whole, moved: 1.0, now: whole, follow: Vec2::ZERO, bars: 0, bar_phase: 0.0, lost: LOST_FRAMES, begun: false }
+    pub fn new(frame: Frame) -> Self {
+        let whole = Window::whole(&frame);
+        Cameraman { frame, shown: Framing::Full, from: whole, moved: 1.0, now: whole, follow: Vec2::ZERO, bars: 0, bar_phase: 0.0, lost: LOST_FRAMES, begun: false }
     }
 
     fn window(&self, framing: Framing, of: &Subject) -> Window {
         let Figure { head: [low, high], neck, pelvis, .. } = of.figure;
         let (own_centre, own_side) = match framing {
-            Framing::Full | Framing::Auto => return Window { centre: Vec2::splat(self.side / 2.0), side: self.side },
+            Framing::Full | Framing::Auto => return Window::whole(&self.frame),
             Framing::Half => {
                 let bottom = pelvis.y + BELOW_PELVIS * (pelvis.y - neck.y);
                 let side = (bottom - low.y) / (1.0 - HEAD_ROOM);
                 (Vec2::new(neck.x, bottom - side / 2.0), side)
             }
             Framing::Face => {
-                let side = (HEADS * (high - low).max_element()).max(CLOSEST * self.side);
+                let side = (HEADS * (high - low).max_element()).max(CLOSEST * self.frame.side);
                 (Vec2::new(0.5 * (low.x + high.x), low.y + (0.5 - HEAD_ROOM) * side), side)
             }
         };
@@ -154,11 +194,11 @@ impl Cameraman {
         self.begun = true;
         self.moved = (self.moved + 1.0 / MOVE_FRAMES).min(1.0);
         self.now = self.from.towards(self.window(self.shown, of), ease(self.moved));
-        let scale = self.side / self.now.side;
+        let scale = self.frame.square / self.now.side;
         if scale == 1.0 {
-            return View::WHOLE;
+            return self.frame.rest;
         }
-        View { origin: -scale * (self.now.centre - Vec2::splat(self.now.side / 2.0)), scale }
+        View { origin: self.frame.square_origin - scale * (self.now.centre - Vec2::splat(self.now.side / 2.0)), scale }
     }
 }
 
@@ -180,6 +220,7 @@ const ROOM_FRAMES: f32 = 40.0;
 
 /// How a group is fitted into the whole picture; eased when dancers come and go.
 pub(super) struct Room {
+    width: f32,
     /// Scale of those who stand in front, and share of their distance.
     from: [f32; 2],
     to: [f32; 2],
@@ -191,8 +232,8 @@ fn nearness(z: f32) -> f32 {
     EYE_FAR_M / (EYE_FAR_M - DEPTH * z).max(1.0)
 }
 
-/// Scale and squeeze for a group.
-fn room(size: usize, staged: bool) -> [f32; 2] {
+/// Scale and squeeze for a group in a frame so much wider than the whole picture.
+fn room(size: usize, staged: bool, width: f32) -> [f32; 2] {
     let size = size.clamp(1, MOST_DANCERS);
     if size == 1 {
         return [if staged { ON_STAGE } else { 1.0 }, 1.0];
@@ -202,14 +243,14 @@ fn room(size: usize, staged: bool) -> [f32; 2] {
     let slots = 0.5 * (size - 1) as f32;
     let out = slots * SPACING_M * squeeze;
     let half_m = (1.15 * out + WING_M).max(nearness(0.35 * slots - 0.3) * (out + WING_M));
-    [(0.5 / Camera::full_body(1.0, 1.0).scale / half_m).min(0.86), squeeze]
+    [(0.5 * width / Camera::full_body(1.0, 1.0).scale / half_m).min(0.86), squeeze]
 }
 
 impl Room {
-    /// `staged` is whether there is a floor to be seen.
-    pub fn new(size: usize, staged: bool) -> Self {
-        let to = room(size, staged);
-        Room { from: to, to, moved: 1.0 }
+    /// `staged` is whether there is a floor to be seen, `width` how much wider than the whole picture the frame is.
+    pub fn new(size: usize, staged: bool, width: f32) -> Self {
+        let to = room(size, staged, width);
+        Room { width, from: to, to, moved: 1.0 }
     }
 
     fn now(&self) -> [f32; 2] {
@@ -219,7 +260,7 @@ impl Room {
 
     /// A frame on, for so many dancers.
     pub fn step(&mut self, size: usize, staged: bool) {
-        let to = room(size, staged);
+        let to = room(size, staged, self.width);
         if to != self.to {
             (self.from, self.to, self.moved) = (self.now(), to, 0.0);
         }
@@ -264,10 +305,17 @@ mod tests {
     #[test]
     fn every_shot_has_head_room_and_the_full_one_is_the_whole_picture() {
         for framing in [Framing::Full, Framing::Half, Framing::Face] {
-            let (mut camera, of) = (Cameraman::new(512.0), subject());
+            // A picture of 512 pixels in a square frame, an upright and a wide one.
+            for (width, height) in [(512.0, 512.0), (362.3, 724.0), (1024.0, 512.0)] {
+                let (mut camera, of) = (Cameraman::new(Frame::new(width, height)), subject());
+                assert!((camera.frame.side - 512.0).abs() < 1.0, "{}", camera.frame.side);
+                let view = (0..90).map(|n| camera.step(framing, &of, &beat(n), 0)).last().unwrap();
+                let [low, high] = of.figure.head.map(|p| view.apply(p));
+                assert!(low.y > 0.05 * 512.0 && low.x > 0.0 && high.x < width && high.y < height, "{framing:?} {width}x{height}: head from {low} to {high}");
+            }
+            let (mut camera, of) = (Cameraman::new(Frame::new(512.0, 512.0)), subject());
             let view = (0..90).map(|n| camera.step(framing, &of, &beat(n), 0)).last().unwrap();
-            let [low, high] = of.figure.head.map(|p| view.apply(p));
-            assert!(low.y > 0.05 * 512.0 && low.x > 0.0 && high.x < 512.0, "{framing:?}: head from {low} to {high}");
+            let [_, high] = of.figure.head.map(|p| view.apply(p));
             match framing {
                 Framing::Half => assert!((300.0..512.0).contains(&view.apply(of.figure.pelvis).y)),
                 Framing::Face => assert!((300.0..470.0).contains(&high.y)),
@@ -278,7 +326,7 @@ mod tests {
 
     #[test]
     fn the_automatic_camera_changes_on_downbeats_of_whole_phrases_only() {
-        let (mut camera, of) = (Cameraman::new(512.0), subject());
+        let (mut camera, of) = (Cameraman::new(Frame::new(512.0, 512.0)), subject());
         let mut shots = vec![(0, Framing::Full)];
         for frame in 0..60 * 40 {
             camera.step(Framing::Auto, &of, &beat(frame), 3);
@@ -292,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_camera_that_is_asked_to_move_never_jumps() {
-        let (mut camera, of) = (Cameraman::new(512.0), subject());
+        let (mut camera, of) = (Cameraman::new(Frame::new(512.0, 512.0)), subject());
         let mut before = View::WHOLE;
         for frame in 0..400 {
             let framing = [Framing::Full, Framing::Face, Framing::Half, Framing::Full][frame as usize / 10 % 4];
@@ -304,22 +352,26 @@ mod tests {
     }
 
     #[test]
-    fn a_group_stands_within_the_picture_on_its_floor() {
-        let camera = Camera::full_body(512.0, 512.0);
-        for size in 2..=MOST_DANCERS {
-            let room = Room::new(size, true);
-            let edge = 0.5 * (size - 1) as f32 * SPACING_M * 1.15;
-            // As near as a formation has them.
-            let near = 0.35 * 0.5 * (size - 1) as f32 - 0.3;
-            for place in [Vec3::new(edge, 0.0, 0.0), Vec3::new(-edge, 0.0, -0.7), Vec3::new(edge / 1.15, 0.0, near)] {
-                let view = room.view(place, &camera);
-                let at = |x: f32, y: f32| view.apply(camera.project(Vec3::new(x, y, 0.0)));
-                assert!(at(-0.6, 0.0).x > 0.0 && at(0.6, 0.0).x < 512.0, "{size} dancers, {place}: {}", at(0.0, 0.0));
-                assert!(at(0.0, 1.9).y > 0.0 && at(0.0, 0.0).y < 505.0, "{size} dancers, {place}");
+    fn a_group_stands_within_the_frame_on_its_floor() {
+        for (width, height) in [(512.0, 512.0), (720.0, 1280.0), (1280.0, 720.0)] {
+            let frame = Frame::new(width, height);
+            let camera = Camera::full_body(frame.side, frame.side);
+            for size in 2..=MOST_DANCERS {
+                let room = Room::new(size, true, frame.width());
+                let edge = 0.5 * (size - 1) as f32 * SPACING_M * 1.15;
+                // As near as a formation has them.
+                let near = 0.35 * 0.5 * (size - 1) as f32 - 0.3;
+                let view = |place| room.view(place, &camera).within(&frame.rest);
+                for place in [Vec3::new(edge, 0.0, 0.0), Vec3::new(-edge, 0.0, -0.7), Vec3::new(edge / 1.15, 0.0, near)] {
+                    let at = |x: f32, y: f32| view(place).apply(camera.project(Vec3::new(x, y, 0.0)));
+                    assert!(at(-0.6, 0.0).x > 0.0 && at(0.6, 0.0).x < width, "{size} dancers, {place}: {}", at(0.0, 0.0));
+                    assert!(at(0.0, 1.9).y > 0.0 && at(0.0, 0.0).y < 0.99 * height, "{size} dancers, {place}");
+                }
+                let floors = [-0.7, 0.0, 0.4].map(|z| view(Vec3::new(0.0, 0.0, z)).apply(camera.project(Vec3::ZERO)).y);
+                assert!(floors[0] < floors[1] && floors[1] < floors[2], "who is nearer stands lower: {floors:?}");
             }
-            let floors = [-0.7, 0.0, 0.4].map(|z| room.view(Vec3::new(0.0, 0.0, z), &camera).apply(camera.project(Vec3::ZERO)).y);
-            assert!(floors[0] < floors[1] && floors[1] < floors[2], "who is nearer stands lower: {floors:?}");
         }
-        assert_eq!(Room::new(1, false).view(Vec3::ZERO, &camera), View::WHOLE);
+        let camera = Camera::full_body(512.0, 512.0);
+        assert_eq!(Room::new(1, false, 1.0).view(Vec3::ZERO, &camera), View::WHOLE);
     }
 }

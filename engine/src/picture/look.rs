@@ -7,7 +7,7 @@ use glam::Vec2;
 use odori_kernels::{Backend, Weights};
 
 use super::{DOUBT_GAIN, SEED_STEP, interleave};
-use crate::avatar::{self, Avatar, Cue, FACING, Liveliness, PuppetFrame, Springs};
+use crate::avatar::{self, Avatar, Cue, Expression, FACING, Liveliness, PuppetFrame, Springs};
 use crate::dance::group::MOST_DANCERS;
 use crate::dance::{self, Dancer};
 use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, KEYPOINTS, TOKEN_SLOTS};
@@ -35,6 +35,8 @@ pub struct Look {
     works: Vec<Work>,
     springs: Springs,
     liveliness: Liveliness,
+    /// What the face shows.
+    pub(super) face: Expression,
     pub(super) figure: Figure,
     /// The newest pose, put on.
     pub(super) frame: PuppetFrame,
@@ -91,7 +93,8 @@ impl Look {
     pub(super) fn pose(&mut self, pose: &Pose, camera: &Camera, cue: &Cue<'_>) {
         self.frame = avatar::drive(&self.avatar, pose, camera);
         self.springs.step(&self.avatar, &mut self.frame, 1.0 / FRAME_RATE as f32);
-        self.liveliness.step(&self.frame, cue).apply(&self.avatar, &mut self.frame);
+        self.face = self.liveliness.step(&self.frame, cue);
+        self.face.apply(&self.avatar, &mut self.frame);
     }
 
     fn work(&self, wanted: usize) -> usize {
@@ -147,7 +150,7 @@ impl Fitting {
         }
         let joint = |name| frame.keypoints[avatar::keypoint(name)].position;
         let figure = Figure { head: cpu::layer_extent(&avatar, &frame, HEAD_LAYER), neck: joint("neck"), nose: joint("nose"), pelvis: joint("pelvis") };
-        Ok(Look { puppet: self.maker.make(&avatar), works, springs: Springs::new(), liveliness: Liveliness::new(seed), figure, frame, avatar })
+        Ok(Look { puppet: self.maker.make(&avatar), works, springs: Springs::new(), liveliness: Liveliness::new(seed), face: Expression::default(), figure, frame, avatar })
     }
 }
 

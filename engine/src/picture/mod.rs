@@ -17,7 +17,7 @@ use std::time::Duration;
 use glam::{Vec2, Vec3};
 use odori_kernels::Backend;
 
-use crate::avatar::{self, Avatar, Cue};
+use crate::avatar::{self, Avatar, Cue, Expression};
 use crate::beat::BeatState;
 use crate::dance::group::MOST_DANCERS;
 use crate::denoiser::{DenoiseOutput, SIZES, TOKEN_SLOTS};
@@ -29,7 +29,7 @@ use crate::render::ground::MOST_SHADOWS;
 use crate::render::{Background, DENOISED_CHANNELS, Drawer, Ground, Shadow, Size, View};
 use crate::skeleton::KEYPOINT_COUNT;
 use crate::stopwatch::{Running, Stage as Step, Stopwatch};
-use camera::{Cameraman, Framing, Room, Subject};
+use camera::{Cameraman, Frame, Framing, Room, Subject};
 pub use look::{Costume, Fitting, Look};
 use stage::Stage;
 use voice::Voice;
@@ -47,7 +47,7 @@ pub(crate) const SEED_STEP: u32 = 7919;
 pub struct PictureSetup {
     pub avatar: Avatar,
     pub drawer: Drawer,
-    /// Side of the picture in pixels.
+    /// Of the picture, in pixels.
     pub width: u32,
     pub height: u32,
     /// Side of the denoiser's working picture: 128, 192 or 256.
@@ -92,6 +92,7 @@ pub(crate) struct Picture {
     camera: Camera,
     full: Size,
     pub scene: Scene,
+    frame: Frame,
     room: Room,
     begun: bool,
     cameraman: Cameraman,
@@ -120,24 +121,23 @@ pub(crate) struct Hold {
 
 impl Picture {
     /// # Errors
-    /// If weights, avatar or drawing cannot be set up, or the picture is not square.
+    /// If weights, avatar or drawing cannot be set up.
     pub fn new(backend: &Backend, models: &Models, setup: PictureSetup) -> Result<Self, PipelineError> {
         let PictureSetup { avatar, drawer, width, height, working_size, best, keep_budget, seed } = setup;
-        if width != height {
-            return Err(PipelineError::NotSquare { width, height });
-        }
+        let frame = Frame::new(width as f32, height as f32);
         let below = SIZES.into_iter().rev().filter(|size| keep_budget && best.denoise_steps() > 0 && *size < working_size);
         let mut picture = Picture {
             looks: Vec::with_capacity(MOST_DANCERS),
-            camera: Camera::full_body(width as f32, height as f32),
+            camera: Camera::full_body(frame.side, frame.side),
             full: Size::new(width as usize, height as usize),
             scene: Scene::default(),
-            room: Room::new(1, false),
+            room: Room::new(1, false, frame.width()),
             begun: false,
-            cameraman: Cameraman::new(width as f32),
+            cameraman: Cameraman::new(frame),
             stage: Stage::default(),
             voice: Voice::default(),
-            whole: View::WHOLE,
+            frame,
+            whole: frame.rest,
             views: [View::WHOLE; MOST_DANCERS],
             shadows: Vec::with_capacity(MOST_SHADOWS),
             floors: vec![0.0; width as usize],
@@ -239,7 +239,7 @@ impl Picture {
     pub fn pose(&mut self, cast: &Cast<'_>, seen: bool) -> [Keypoint; KEYPOINT_COUNT] {
         let staged = self.scene.background == Background::Stage;
         if !std::mem::replace(&mut self.begun, true) {
-            self.room = Room::new(cast.size, staged);
+            self.room = Room::new(cast.size, staged, self.frame.width());
         }
         self.room.step(cast.size, staged);
         let cue = Cue { beat: cast.beat, voice: self.voice.strength(), silent: cast.silent };
@@ -256,9 +256,14 @@ impl Picture {
             *view = self.room.view(cast.places[n], &self.camera).within(&self.whole);
         }
         let front = self.room.view(Vec3::new(0.0, 0.0, f32::MIN_POSITIVE), &self.camera);
-        let floor = front.apply(self.camera.project(Vec3::ZERO)).y / self.camera.height;
+        let floor = self.frame.rest.apply(front.apply(self.camera.project(Vec3::ZERO))).y / self.full.height as f32;
         self.stage.step(cast.beat, floor, self.room.scale(), seen && staged);
         leader.frame.keypoints.map(|k| Keypoint { position: self.views[0].apply(k.position), ..k })
+    }
+
+    /// What the leader's face shows.
+    pub fn face(&self) -> Expression {
+        self.looks[0].face
     }
 
     /// The frame of the poses that were put on last, and what lies behind it; that is empty where nothing does.
@@ -299,7 +304,7 @@ impl Picture {
             light: &self.stage.light,
             shadows: &self.shadows,
             floors: &self.floors,
-            view: self.whole,
+            view: self.frame.stage(&self.whole),
         });
         let made = self.drawer.finish(ground.as_ref())?;
         watch.stop(running);

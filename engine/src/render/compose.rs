@@ -5,7 +5,7 @@
 use glam::Vec2;
 
 use super::cpu::{PuppetPicture, Rect};
-use super::{Size, View};
+use super::Size;
 
 /// Channels of the puppet at the working size: premultiplied RGBA, then validity.
 pub const WORK_CHANNELS: usize = 5;
@@ -119,7 +119,7 @@ pub struct Composer {
     row: Vec<Column>,
     /// Per output column: left tap, right tap, weight of the right one.
     taps: Vec<(u32, u32, f32)>,
-    taps_for: Option<(usize, usize, View)>,
+    taps_for: Option<(usize, usize, f32, f32)>,
 }
 
 /// The working pixels on both sides of output pixel `i`, of `span` pixels from `origin` on.
@@ -140,9 +140,10 @@ fn over(under: &mut [u8; 4], pixel: [u8; 4]) {
 
 impl Composer {
     /// Lays a figure over `out`, picture.height * picture.width * 4 bytes, as opaque as `fade` says. `denoised` is
-    /// work * [`DENOISED_CHANNELS`] and covers the figure's own picture, which `view` places in the frame.
-    pub fn compose(&mut self, picture: &PuppetPicture, work: Size, denoised: Option<&[f32]>, view: &View, fade: f32, out: &mut [u8]) {
+    /// work * [`DENOISED_CHANNELS`] and covers the figure's own picture.
+    pub fn compose(&mut self, picture: &PuppetPicture, work: Size, denoised: Option<&[f32]>, fade: f32, out: &mut [u8]) {
         let (fw, fh) = (picture.width, picture.height);
+        let (origin, span) = (picture.origin, picture.span);
         let frame: &mut [[u8; 4]] = bytemuck::cast_slice_mut(out);
         let warp: &[[u8; 4]] = bytemuck::cast_slice(&picture.rgba);
         let fade = (fade.clamp(0.0, 1.0) * 256.0) as u32;
@@ -158,26 +159,26 @@ impl Composer {
             }
             return;
         };
-        if self.taps_for != Some((fw, work.width, *view)) {
-            self.taps_for = Some((fw, work.width, *view));
+        let taps_for = Some((fw, work.width, origin.x, span.x));
+        if self.taps_for != taps_for {
+            self.taps_for = taps_for;
             self.taps.clear();
-            self.taps.extend((0..fw).map(|x| tap(x, view.origin.x, fw as f32 * view.scale, work.width)));
+            self.taps.extend((0..fw).map(|x| tap(x, origin.x, span.x, work.width)));
         }
         self.row.resize(work.width, Column::default());
-        let span = Vec2::new(fw as f32, fh as f32) * view.scale;
         let enlarge = [span.x / work.width as f32, span.y / work.height as f32];
         let Rect { x0, y0, x1, y1 } = reach(picture, enlarge);
         let stride = work.width * DENOISED_CHANNELS;
         let outside = |i: usize, origin: f32, span: f32| !(0.0..span).contains(&(i as f32 + 0.5 - origin));
         for y in y0..y1 {
             let row = y * fw + x0..y * fw + x1;
-            let beyond = outside(y, view.origin.y, span.y);
-            let (a, b, k) = tap(y, view.origin.y, span.y, work.height);
+            let beyond = outside(y, origin.y, span.y);
+            let (a, b, k) = tap(y, origin.y, span.y, work.height);
             let at = |r: u32| r as usize * stride..(r as usize + 1) * stride;
             self.mix_rows(&denoised[at(a)], &denoised[at(b)], k, enlarge);
             for (x, ((o, w), &(l, r, k))) in (x0..).zip(frame[row.clone()].iter_mut().zip(&warp[row]).zip(&self.taps[x0..x1])) {
                 // The network saw the figure's own picture only: beyond it the warp stands alone.
-                if beyond || outside(x, view.origin.x, span.x) {
+                if beyond || outside(x, origin.x, span.x) {
                     lay(o, *w);
                     continue;
                 }

@@ -4,7 +4,7 @@
 
 use glam::{Mat2, Vec2};
 
-use super::View;
+use super::{Size, View};
 use super::raster::{Target, TexturedVertex, triangle};
 use crate::avatar::{Avatar, BONES, BoneTransform, Image, LAYER_COUNT, Layer, PuppetFrame, Vertex};
 
@@ -21,6 +21,9 @@ pub struct PuppetPicture {
     pub part: Vec<u8>,
     /// Outside of it nothing is drawn.
     pub drawn: Rect,
+    /// Where the figure's own picture lies in this one, and how large it is there, pixels.
+    pub origin: Vec2,
+    pub span: Vec2,
 }
 
 /// Whole pixels from `x0, y0` up to, and without, `x1, y1`.
@@ -42,7 +45,9 @@ impl Rect {
 }
 
 impl PuppetPicture {
+    /// For a figure whose own picture it is.
     pub fn resize(&mut self, width: usize, height: usize) {
+        (self.origin, self.span) = (Vec2::ZERO, Vec2::new(width as f32, height as f32));
         if (self.width, self.height) != (width, height) {
             (self.width, self.height) = (width, height);
             self.rgba.resize(width * height * 4, 0);
@@ -96,25 +101,24 @@ impl CpuPuppet {
         }
     }
 
-    /// Draws `frame` at `width` x `height`; the frame's own picture is scaled to fit.
+    /// Draws `frame` at `width` x `height`; the frame's own picture is scaled to that height.
     pub fn draw(&mut self, frame: &PuppetFrame, width: usize, height: usize) -> &PuppetPicture {
         let mut picture = std::mem::take(&mut self.picture);
-        self.draw_into(frame, &View::WHOLE, width, height, &mut picture);
+        self.draw_into(frame, &View::filling(Size::new(width, height), frame), width, height, &mut picture);
         self.picture = picture;
         &self.picture
     }
 
     /// The same into a picture of the caller's, whose own pixels `view` takes to where they are shown.
     pub fn draw_into(&mut self, frame: &PuppetFrame, view: &View, width: usize, height: usize, picture: &mut PuppetPicture) {
-        let to = Vec2::new(width as f32 / frame.width, height as f32 / frame.height);
-        let level = atlas_level(frame.scale * to.y * view.scale);
+        let level = atlas_level(frame.scale * view.scale);
         let shrink = 1.0 / (1 << level) as f32;
         let linear: [Mat2; BONES] = std::array::from_fn(|b| frame.bones[b].linear());
         let (mut low, mut high) = (Vec2::INFINITY, Vec2::NEG_INFINITY);
         for (v, out) in self.vertices.iter().zip(&mut self.skinned) {
             let (position, trust) = skin(v, &frame.bones, &linear);
             *out = TexturedVertex {
-                position: view.apply(position * to),
+                position: view.apply(position),
                 uv: Vec2::from(v.uv) * shrink,
                 validity: v.validity * trust,
             };
@@ -122,6 +126,7 @@ impl CpuPuppet {
         }
         picture.resize(width, height);
         picture.clear();
+        (picture.origin, picture.span) = (view.origin, Vec2::new(frame.width, frame.height) * view.scale);
         picture.drawn = Rect::around(low - 1.0, high + 1.0, width, height);
         let mut target = Target {
             width,

@@ -12,7 +12,6 @@ pub struct CpuDrawer {
     /// The newest figure as the frame shows it, and as the denoiser sees it where that is another picture.
     shown: PuppetPicture,
     own: PuppetPicture,
-    view: View,
     composer: Composer,
     full: Option<Size>,
     work: Option<Size>,
@@ -34,19 +33,20 @@ impl CpuDrawer {
         self.working.resize(work.map_or(0, Size::pixels) * WORK_CHANNELS, 0.0);
         if let Some(work) = work {
             let mut own = &self.shown;
-            if *view != View::WHOLE {
-                puppet.draw_into(frame, &View::WHOLE, 2 * work.width, 2 * work.height, &mut self.own);
+            if !view.fills(full, frame) {
+                let size = Size::new(2 * work.width, 2 * work.height);
+                puppet.draw_into(frame, &View::filling(size, frame), size.width, size.height, &mut self.own);
                 own = &self.own;
             }
             downsample(own, work, &mut self.working);
         }
-        (self.work, self.view) = (work, *view);
+        self.work = work;
         Ok(&self.working)
     }
 
     pub(super) fn lay(&mut self, denoised: Option<&[f32]>, fade: f32) -> Result<(), RenderError> {
         let work = self.work.unwrap_or(Size::square(1));
-        self.composer.compose(&self.shown, work, denoised, &self.view, fade, &mut self.frame);
+        self.composer.compose(&self.shown, work, denoised, fade, &mut self.frame);
         Ok(())
     }
 

@@ -54,10 +54,10 @@ pub(super) struct ComposeParams {
     pub full: [u32; 2],
     pub work: [u32; 2],
     pub origin: [f32; 2],
-    pub scale: f32,
+    pub span: [f32; 2],
     pub fade: f32,
     pub denoised: u32,
-    pub pad: [u32; 3],
+    pub pad: [u32; 2],
 }
 
 #[repr(C)]
@@ -97,6 +97,7 @@ pub struct GpuDrawer {
     works: Option<Works>,
     /// Of the newest figure.
     view: View,
+    own_size: [f32; 2],
     working: Vec<f32>,
     frame: Vec<u8>,
     painted: Vec<u8>,
@@ -292,6 +293,7 @@ impl GpuDrawer {
             targets: None,
             works: None,
             view: View::WHOLE,
+            own_size: [1.0; 2],
             working: Vec::new(),
             frame: Vec::new(),
             painted: Vec::new(),
@@ -324,10 +326,10 @@ impl GpuDrawer {
     fn paint(&self, puppet: &GpuPuppet, frame: &PuppetFrame, view: &View, canvas: &Canvas) -> wgpu::CommandEncoder {
         let (width, height) = (canvas.size.width as f32, canvas.size.height as f32);
         let params = PuppetParams {
-            to_clip: [2.0 * view.scale / frame.width, -2.0 * view.scale / frame.height],
+            to_clip: [2.0 * view.scale / width, -2.0 * view.scale / height],
             clip: [2.0 * view.origin.x / width - 1.0, 1.0 - 2.0 * view.origin.y / height],
             to_uv: puppet.atlas.map(|v| 1.0 / v),
-            level: atlas_level(frame.scale * view.scale * height / frame.height) as f32,
+            level: atlas_level(frame.scale * view.scale) as f32,
             pad: 0.0,
         };
         self.queue.write_buffer(&self.maker.bones, 0, bytemuck::bytes_of(&frame.bones));
@@ -370,9 +372,10 @@ impl GpuDrawer {
         let (Some(works), Some(targets)) = (&self.works, &self.targets) else { return Err(RenderError::NoFrame) };
         self.view = *view;
         self.working.resize(work.map_or(0, Size::pixels) * WORK_CHANNELS, 0.0);
-        let small = (*view != View::WHOLE).then_some(&works.own).filter(|_| work.is_some());
+        self.own_size = [frame.width, frame.height];
+        let small = (!view.fills(full, frame)).then_some(&works.own).filter(|_| work.is_some());
         if let Some(own) = small {
-            let encoder = self.paint(puppet, frame, &View::WHOLE, own);
+            let encoder = self.paint(puppet, frame, &View::filling(own.size, frame), own);
             self.queue.submit([encoder.finish()]);
             let mut encoder = self.device.create_command_encoder(&Default::default());
             dispatch(&mut encoder, &self.downsample, &works.own_group, works.work.width.div_ceil(8), works.work.height.div_ceil(8));
@@ -402,10 +405,10 @@ impl GpuDrawer {
             full: pair(full),
             work: pair(work),
             origin: self.view.origin.into(),
-            scale: self.view.scale,
+            span: self.own_size.map(|side| side * self.view.scale),
             fade: fade.clamp(0.0, 1.0),
             denoised: denoised.is_some() as u32,
-            pad: [0; 3],
+            pad: [0; 2],
         };
         self.queue.write_buffer(&works.compose_params, 0, bytemuck::bytes_of(&params));
         let mut encoder = self.device.create_command_encoder(&Default::default());

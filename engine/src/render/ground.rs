@@ -22,22 +22,24 @@ pub enum Background {
 }
 
 impl Background {
-    /// A picture from outside (PNG, JPEG or WebP, as large as an avatar's may be), cut to a square of `side` pixels; where
+    /// A picture from outside (PNG, JPEG or WebP, as large as an avatar's may be), cut to the shape of a frame; where
     /// it is transparent it is black.
     ///
     /// # Errors
     /// If it cannot be read or is too large.
-    pub fn from_encoded(bytes: &[u8], side: u32) -> Result<Background, AvatarError> {
+    pub fn from_encoded(bytes: &[u8], (width, height): (u32, u32)) -> Result<Background, AvatarError> {
         let mut picture = avatar::decode(bytes)?;
         for pixel in picture.pixels_mut() {
             let alpha = u32::from(pixel[3]);
             pixel.0 = [0, 1, 2, 3].map(|c| if c == 3 { 255 } else { (u32::from(pixel[c]) * alpha / 255) as u8 });
         }
         let (w, h) = picture.dimensions();
-        let short = w.min(h);
-        let square = image::imageops::crop_imm(&picture, (w - short) / 2, (h - short) / 2, short, short).to_image();
-        let fitted = image::imageops::resize(&square, side, side, image::imageops::FilterType::CatmullRom);
-        Ok(Background::Picture(Arc::new(Image { width: side, height: side, rgba: fitted.into_raw() })))
+        // Whichever of its sides is too long for that shape is cut.
+        let fit = |side: u32, other: u32, of: u32| (u64::from(other) * u64::from(side) / u64::from(of)).max(1) as u32;
+        let (kept_w, kept_h) = (w.min(fit(width, h, height)), h.min(fit(height, w, width)));
+        let kept = image::imageops::crop_imm(&picture, (w - kept_w) / 2, (h - kept_h) / 2, kept_w, kept_h).to_image();
+        let fitted = image::imageops::resize(&kept, width, height, image::imageops::FilterType::CatmullRom);
+        Ok(Background::Picture(Arc::new(Image { width, height, rgba: fitted.into_raw() })))
     }
 }
 
@@ -229,11 +231,11 @@ mod tests {
         wide.put_pixel(0, 0, image::Rgba([255, 0, 0, 255]));
         let mut file = std::io::Cursor::new(Vec::new());
         wide.write_to(&mut file, image::ImageFormat::Png).unwrap();
-        let Background::Picture(picture) = Background::from_encoded(file.get_ref(), 64).unwrap() else { panic!("it is a picture") };
+        let Background::Picture(picture) = Background::from_encoded(file.get_ref(), (64, 64)).unwrap() else { panic!("it is a picture") };
         assert_eq!((picture.width, picture.height), (64, 64));
         // What is cut away at the left is not seen.
         assert!(picture.rgba.as_chunks::<4>().0.iter().all(|p| *p == [10, 20, 30, 255]));
-        assert!(Background::from_encoded(b"GIF89a", 64).is_err());
+        assert!(Background::from_encoded(b"GIF89a", (64, 64)).is_err());
     }
 
     #[test]

@@ -67,7 +67,8 @@ impl Size {
     }
 }
 
-/// Where something's own picture, as large as the frame, lies in the frame: `shown = origin + scale * own`, pixels.
+/// Where something's own picture lies in the frame: `shown = origin + scale * own`, pixels. A puppet's own picture is as large
+/// as its [`PuppetFrame`] says, of any size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
     pub origin: Vec2,
@@ -75,11 +76,21 @@ pub struct View {
 }
 
 impl View {
-    /// The picture is the frame.
+    /// The picture is the frame, or its upper left part.
     pub const WHOLE: View = View { origin: Vec2::ZERO, scale: 1.0 };
 
     pub fn apply(&self, own: Vec2) -> Vec2 {
         self.origin + self.scale * own
+    }
+
+    /// A figure's own picture as high as a picture is.
+    pub(crate) fn filling(size: Size, frame: &PuppetFrame) -> View {
+        View { origin: Vec2::ZERO, scale: size.height as f32 / frame.height }
+    }
+
+    /// Whether a picture shows a figure's own one and nothing else.
+    fn fills(&self, size: Size, frame: &PuppetFrame) -> bool {
+        *self == View::WHOLE && (size.width as f32, size.height as f32) == (frame.width, frame.height)
     }
 
     /// What is in this view, seen in another one.
@@ -184,7 +195,7 @@ impl Drawer {
         Ok(())
     }
 
-    /// Draws a puppet; `view` places its own picture in the frame. With a working size it gives the own picture at that
+    /// Draws a puppet; `view` places its own picture, a square, in the frame. With a working size it gives the own picture at that
     /// size, work.height * work.width * 5 floats: premultiplied RGBA then validity, 0 to 1.
     ///
     /// # Errors

@@ -53,7 +53,9 @@ fn gpu_and_cpu_draw_the_same_frames() {
     let far = View { origin: Vec2::new(90.3, 120.7), scale: 0.55 };
     let light = Light { cells: (0..64 * 64).map(|i| [(i % 64) as f32 * 2.0, (i / 64) as f32 * 3.0, 60.0, 0.0]).collect() };
     for (full, work) in [(Size::square(512), Size::square(128)), (Size::new(360, 640), Size::square(96)), (Size::square(256), Size::square(192))] {
-        let mut frame = drive(&avatar, &dancing(), &Camera::full_body(full.width as f32, full.height as f32));
+        // A figure's own picture is square, whatever the frame is.
+        let side = full.width.min(full.height) as f32;
+        let mut frame = drive(&avatar, &dancing(), &Camera::full_body(side, side));
         Expression { lids: 0.6, gaze: Vec2::new(0.5, -0.5), mouth: 0.7 }.apply(&avatar, &mut frame);
         let picture = Arc::new(Image { width: full.width as u32, height: full.height as u32, rgba: (0..full.pixels() * 4).map(|i| if i % 4 == 3 { 255 } else { (i / 7) as u8 }).collect() });
         let floors: Vec<f32> = (0..full.width).map(|x| full.height as f32 * if x < full.width / 2 { 0.8 } else { 0.75 }).collect();
@@ -108,7 +110,7 @@ fn host_structs_have_the_layout_of_wgsl() {
         (odori_shaders::PUPPET, "Bone", size_of::<BoneTransform>(), vec![0, 8, 16, 28, 32]),
         (odori_shaders::PUPPET, "PuppetParams", size_of::<PuppetParams>(), vec![0, 8, 16, 24]),
         (odori_shaders::DOWNSAMPLE, "Sizes", size_of::<Sizes>(), vec![0, 8]),
-        (odori_shaders::COMPOSE, "ComposeParams", size_of::<ComposeParams>(), vec![0, 8, 16, 24, 28, 32]),
+        (odori_shaders::COMPOSE, "ComposeParams", size_of::<ComposeParams>(), vec![0, 8, 16, 24, 32, 36]),
         (odori_shaders::GROUND, "GroundParams", size_of::<GroundParams>(), vec![0, 8, 12, 16, 32, 40, 44, 48]),
         (odori_shaders::GROUND, "Shadow", size_of::<Shadow>(), vec![0, 8, 16]),
         (odori_shaders::PACK, "PackParams", size_of::<PackParams>(), vec![0, 8, 12, 16, 32, 48]),
@@ -118,7 +120,7 @@ fn host_structs_have_the_layout_of_wgsl() {
     assert_eq!(offset_of!(Vertex, weights), 48);
     assert_eq!(offset_of!(BoneTransform, angle), 28);
     assert_eq!(offset_of!(BoneTransform, trust), 32);
-    assert_eq!(offset_of!(ComposeParams, denoised), 32);
+    assert_eq!(offset_of!(ComposeParams, denoised), 36);
     for (source, name, bytes, offsets) in sizes {
         let module = naga::front::wgsl::parse_str(source).expect("valid WGSL");
         let (_, t) = module.types.iter().find(|(_, t)| t.name.as_deref() == Some(name)).expect("the struct is there");
@@ -164,15 +166,15 @@ fn a_close_shot_is_drawn_from_the_reference_and_not_enlarged() {
     let mut cpu = open(Prefer::Cpu);
     let mut puppet = cpu.puppet_maker().make(&avatar);
     let frame = drive(&avatar, &Pose::default(), &Camera::full_body(256.0, 256.0));
-    let mut shot = |view: View, side: usize, frame: &crate::avatar::PuppetFrame| {
-        cpu.begin(Size::square(side)).unwrap();
+    let mut shot = |view: View, size: Size, frame: &crate::avatar::PuppetFrame| {
+        cpu.begin(size).unwrap();
         cpu.draw_puppet(&mut puppet, frame, &view, None).unwrap();
         cpu.lay(None, 1.0).unwrap();
         cpu.finish(None).unwrap().0.to_vec()
     };
     // The middle of the picture at twice the size is the middle of the picture of twice the size.
-    let near = shot(View { origin: Vec2::splat(-128.0), scale: 2.0 }, 256, &frame);
-    let large = shot(View::WHOLE, 512, &drive(&avatar, &Pose::default(), &Camera::full_body(512.0, 512.0)));
+    let near = shot(View { origin: Vec2::splat(-128.0), scale: 2.0 }, Size::square(256), &frame);
+    let large = shot(View::WHOLE, Size::square(512), &drive(&avatar, &Pose::default(), &Camera::full_body(512.0, 512.0)));
     let middle: Vec<u8> = (128..384).flat_map(|y| large[(y * 512 + 128) * 4..][..256 * 4].to_vec()).collect();
     let (far, mean) = apart(&floats(&near), &floats(&middle), 0.06);
     assert!(far < 0.005 && mean < 0.002, "{far} {mean}");

@@ -215,8 +215,7 @@ impl Stand {
     /// # Errors
     /// If the engine or the server cannot be set up, or a song not be read.
     pub async fn open_with(machine: Arc<Machine>, side: u32, max_sessions: usize, songs: &[PathBuf]) -> anyhow::Result<Self> {
-        let mut engine = dancer::engine(machine, &[], songs)?;
-        (engine.width, engine.height) = (side, side);
+        let engine = dancer::engine(machine, &[], songs, (side, side))?;
         Self::serve(engine, max_sessions).await
     }
 

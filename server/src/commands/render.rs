@@ -61,7 +61,7 @@ fn background(args: &RenderArgs) -> anyhow::Result<Background> {
         bail!("{text} is {} MB; at most {} MB are read", size >> 20, crate::http::BACKGROUND_BYTES >> 20);
     }
     let bytes = std::fs::read(path).with_context(|| format!("{text} cannot be read"))?;
-    Background::from_encoded(&bytes, args.size.0).with_context(|| text.to_owned())
+    Background::from_encoded(&bytes, args.size).with_context(|| text.to_owned())
 }
 
 fn pipeline(engine: &Machine, args: &RenderArgs, dance: &DanceSettings) -> anyhow::Result<Pipeline> {

@@ -21,12 +21,13 @@ use super::queue::{Blocks, Newest};
 use super::sound::{self, BLOCK_MODEL, Feed, Next, Source};
 use super::stats::Stats;
 use super::viewers::{Demand, EncodedPicture, Variant, Viewers};
-use crate::clock::MediaClock;
+use crate::clock::{MediaClock, SAMPLE_RATE};
 use crate::direction::PromptView;
 use crate::live::{Cast, Costume, DanceSettings, Dancer, DancerRequest, Engine, Scene, Wardrobe};
 use crate::measure::{Cause, Span, Stage, frame_id};
 use crate::media::picture::{Ground, halve};
 use crate::media::video::VideoEncoder;
+use crate::vmc::Turn;
 
 pub const FPS: u32 = 30;
 /// Blocks of sound that may wait for the dancer: 200 ms.
@@ -221,7 +222,7 @@ impl Run {
             let named = |name: &str| std::thread::Builder::new().name(name.into());
             let start = |e: std::io::Error| format!("a thread could not be started: {e}");
             let cast = known.cast.clone();
-            let dance = named("dancer").spawn_scoped(scope, || span.in_scope(|| self.ends_all(guarded("dancing", || self.dance(dancer, known))))).map_err(start)?;
+            let dance = named("dancer").spawn_scoped(scope, || span.in_scope(|| self.ends_all(guarded("dancing", || self.dance(engine, dancer, known))))).map_err(start)?;
             let tailor = named("wardrobe").spawn_scoped(scope, || span.in_scope(|| self.ends_all(guarded("changing", || self.keep_wardrobe(wardrobe, cast)))));
             let tailor = tailor.map_err(start).inspect_err(|_| self.shut())?;
             let encode = named("encoder").spawn_scoped(scope, || span.in_scope(|| self.ends_all(guarded("encoding", || self.encode()))));
@@ -333,10 +334,11 @@ impl Run {
     }
 
     /// The dancer's thread: sound in, pictures out.
-    fn dance(&self, mut dancer: Box<dyn Dancer>, mut known: Wishes) -> Result<(), String> {
+    fn dance(&self, engine: &Engine, mut dancer: Box<dyn Dancer>, mut known: Wishes) -> Result<(), String> {
         // Media time of the dancer's own sample 0.
         let mut base = self.start_sample;
         let mut frames = 0;
+        let mut turn = None;
         dancer.set_budget(known.budget());
         while !self.stopped() {
             let block = self.sound.queue.take();
@@ -375,7 +377,8 @@ impl Run {
                 let behind = rest.len() + self.sound.queue.len() * BLOCK_MODEL > BEHIND;
                 // Of the poses, which are always made, every second or third is drawn.
                 let wanted = frames % u64::from(FPS / known.fps) == 0 && self.viewers.any();
-                let due = self.frame(dancer.as_mut(), base, wanted, behind)?;
+                turn = turn.or_else(|| engine.vmc()?.take());
+                let due = self.frame(dancer.as_mut(), turn.as_ref(), base, wanted, behind)?;
                 frames += u64::from(due);
                 if taken == 0 && !due {
                     return Err("the dancer took no sound".into());
@@ -386,11 +389,14 @@ impl Run {
     }
 
     /// Makes the frame that is due, if one is; says whether.
-    fn frame(&self, dancer: &mut dyn Dancer, base: u64, wanted: bool, behind: bool) -> Result<bool, String> {
+    fn frame(&self, dancer: &mut dyn Dancer, turn: Option<&Turn<'_>>, base: u64, wanted: bool, behind: bool) -> Result<bool, String> {
         let began = Instant::now();
         let Some(frame) = dancer.next_frame(wanted && !behind).map_err(|e| e.to_string())? else { return Ok(false) };
         let sample = base + frame.media_samples;
         self.stats.set_beat(frame.beat);
+        if let Some(turn) = turn {
+            turn.send(frame.pose, frame.face, frame.media_samples as f32 / SAMPLE_RATE as f32);
+        }
         if wanted && behind {
             self.stats.give_up(Cause::PictureLate, 1);
             dancer.fared(None);

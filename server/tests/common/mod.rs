@@ -10,7 +10,9 @@ use bytes::Bytes;
 use clap::Parser;
 use odori_server::cli::{Cli, Command, ServeArgs};
 use odori_server::commands::serve;
+use odori_engine::avatar::Expression;
 use odori_engine::ladder::{Budget, Rung};
+use odori_engine::pose::Pose;
 use odori_server::built_in;
 use odori_server::live::{AvatarEntry, Beat, Cast, Costume, DanceSettings, Dancer, DancerRequest, Engine, LiveError, LiveFrame, Scene, SongEntry, Wardrobe};
 use odori_server::measure::{Span, Stage};
@@ -22,6 +24,7 @@ struct Pattern {
     heard: u64,
     ticks: u64,
     rgba: Vec<u8>,
+    pose: Pose,
     spans: Vec<Span>,
     fail: Arc<AtomicBool>,
 }
@@ -65,6 +68,8 @@ impl Dancer for Pattern {
             media_samples: self.ticks * TICK,
             beat,
             rung: Rung::OneStep,
+            pose: &self.pose,
+            face: Expression::default(),
             keypoints: &[],
             spans: &self.spans,
         }))
@@ -122,7 +127,7 @@ pub fn engine() -> (Arc<Engine>, Arc<AtomicBool>) {
     let fail = Arc::new(AtomicBool::new(false));
     let switch = fail.clone();
     let make = move |_: &DancerRequest| -> Result<Box<dyn Dancer>, LiveError> {
-        Ok(Box::new(Pattern { heard: 0, ticks: 0, rgba: Vec::new(), spans: Vec::new(), fail: switch.clone() }))
+        Ok(Box::new(Pattern { heard: 0, ticks: 0, rgba: Vec::new(), pose: Pose::default(), spans: Vec::new(), fail: switch.clone() }))
     };
     let import = |name: &str, bytes: &[u8]| {
         if bytes.starts_with(b"\x89PNG") {

@@ -36,6 +36,9 @@ export interface Session {
   prompt: { text: string; unknown: string[] } | null;
   styles: string[];
   overlay: string;
+  /** Of the frames, pixels. */
+  width: number;
+  height: number;
 }
 
 export interface Percentiles {

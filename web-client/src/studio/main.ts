@@ -329,6 +329,7 @@ async function open(): Promise<void> {
     style.value = String(settings.style);
     pace.value = settings.pace;
   };
+  picture.style.setProperty("--shape", String(session.width / session.height));
   showDance(session);
   prompt.value = session.prompt?.text ?? "";
   const { showPicture } = pictureControls();

@@ -11,7 +11,7 @@ use serde::Serialize;
 /// Stretches that features are taken of: long enough for a phrase, short enough that held-out clips have some.
 const WINDOW_S: f32 = 3.0;
 const STEP_S: f32 = 0.5;
-/// Stretches of a set that are compared with each other at the most, evenly chosen.
+/// Stretches of a set that are compared with each other for diversity at the most, evenly chosen.
 const MOST_WINDOWS: usize = 800;
 
 /// A dance and the song under it; real dance has none.
@@ -135,13 +135,13 @@ impl Real {
     }
 
     pub fn spread(&self, of: &Stretches) -> Spread {
-        let k = |rows: &[[f32; KINETIC]]| self.normal_k.apply(&thin(rows, MOST_WINDOWS));
-        let g = |rows: &[[f32; GEOMETRIC]]| self.normal_g.apply(&thin(rows, MOST_WINDOWS));
+        let k = |rows: &[[f32; KINETIC]]| self.normal_k.apply(rows);
+        let g = |rows: &[[f32; GEOMETRIC]]| self.normal_g.apply(rows);
         let (own_k, own_g) = (k(&of.kinetic), g(&of.geometric));
         Spread {
             windows: of.kinetic.len(),
-            div_k: diversity(&own_k),
-            div_g: diversity(&own_g),
+            div_k: diversity(&k(&thin(&of.kinetic, MOST_WINDOWS))),
+            div_g: diversity(&g(&thin(&of.geometric, MOST_WINDOWS))),
             fid_k: frechet(&own_k, &k(&self.held.kinetic)),
             fid_g: frechet(&own_g, &g(&self.held.geometric)),
             fid_k_all: frechet(&own_k, &k(&self.all.kinetic)),

@@ -33,6 +33,7 @@ pub struct Findings {
     pub temperature: f32,
     pub top_p: f32,
     pub seed: u32,
+    pub seeds: u32,
     pub columns: Vec<Column>,
     /// What is chance in the held-out real dance's figures.
     pub chance: Option<Chance>,
@@ -115,12 +116,18 @@ fn dance(machine: &Machine, request: &Request<'_>, bar: &ProgressBar) -> anyhow:
     Ok(poses)
 }
 
-fn takes(machine: &Machine, set: &EvalSet, settings: Settings, seconds: f64, exact: bool, bar: &ProgressBar) -> anyhow::Result<Vec<Take>> {
-    let songs = set.songs.iter().filter(|s| s.tempo == 1.0).enumerate();
+/// Every song, danced once by each of `seeds` seeds.
+fn takes(machine: &Machine, set: &EvalSet, settings: Settings, seeds: u32, seconds: f64, exact: bool, bar: &ProgressBar) -> anyhow::Result<Vec<Take>> {
+    let songs: Vec<&Song> = set.songs.iter().filter(|s| s.tempo == 1.0).collect();
+    let dances = songs.len() * seeds as usize;
     songs
-        .map(|(n, song)| {
+        .iter()
+        .cycle()
+        .take(dances)
+        .zip(settings.sampling.seed..)
+        .map(|(song, seed)| {
             let mut settings = settings;
-            settings.sampling.seed = settings.sampling.seed.wrapping_add(n as u32);
+            settings.sampling.seed = seed;
             let poses = dance(machine, &Request { song, seconds, settings, exact, change: None }, bar)?;
             Ok(Take::new(&song.name, poses, &seen(&song.beats)))
         })
@@ -187,15 +194,15 @@ pub fn motion(args: &EvalMotionArgs) -> anyhow::Result<()> {
     let plain: f64 = set.songs.iter().filter(|s| s.tempo == 1.0).map(|s| f64::from(s.seconds()).min(args.seconds) * 30.0).sum();
     let runs = 2.0 + if args.against.is_some() { 1.0 } else { 0.0 };
     let controlled = if args.no_controls { 0 } else { controls::frames(&machine) };
-    let bar = super::progress_bar((plain * runs) as u64 + u64::from(args.minutes) * POSES_PER_MINUTE as u64 + controlled, "dancing");
+    let bar = super::progress_bar((plain * runs) as u64 * u64::from(args.seeds) + u64::from(args.minutes) * POSES_PER_MINUTE as u64 + controlled, "dancing");
 
     let mut columns = vec![
-        column("dance", &takes(&machine, &set, settings, args.seconds, false, &bar)?, &real),
-        column("by exact beats", &takes(&machine, &set, settings, args.seconds, true, &bar)?, &real),
+        column("dance", &takes(&machine, &set, settings, args.seeds, args.seconds, false, &bar)?, &real),
+        column("by exact beats", &takes(&machine, &set, settings, args.seeds, args.seconds, true, &bar)?, &real),
     ];
     if let Some(folder) = &args.against {
         let other = Machine::open(&Options { models: Some(folder.clone()), ..options })?;
-        columns.push(column("other weights", &takes(&other, &set, settings, args.seconds, false, &bar)?, &real));
+        columns.push(column("other weights", &takes(&other, &set, settings, args.seeds, args.seconds, false, &bar)?, &real));
     }
     let first = takes_of(&[Split::First]);
     if !first.is_empty() {
@@ -214,6 +221,7 @@ pub fn motion(args: &EvalMotionArgs) -> anyhow::Result<()> {
         temperature: settings.sampling.temperature,
         top_p: settings.sampling.top_p,
         seed: args.seed,
+        seeds: args.seeds,
         columns,
         chance: chance(&held, &all, args.seed),
         hour,

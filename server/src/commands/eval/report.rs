@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
+use odori_engine::metrics;
+
 use super::Findings;
 use super::chance::Range;
-use super::judge::Column;
+use super::judge::{Beats, Column, SongBeats};
 
 type Cell = fn(&Column) -> String;
 
@@ -94,7 +96,7 @@ fn lines(f: &Findings) -> Vec<String> {
 }
 
 pub fn table(f: &Findings) -> String {
-    let mut out = format!("energy {}, temperature {}, top-p {}, seed {}\n", f.energy, f.temperature, f.top_p, f.seed);
+    let mut out = format!("energy {}, temperature {}, top-p {}, {} seeds from {}\n", f.energy, f.temperature, f.top_p, f.seeds, f.seed);
     let _ = write!(out, "{:34}", "");
     for c in &f.columns {
         let _ = write!(out, "{:>17}", c.title);
@@ -145,9 +147,18 @@ fn plots(f: &Findings) -> String {
     let mut out = String::new();
     let danced: Vec<&Column> = f.columns.iter().filter(|c| c.beats.is_some()).collect();
     if let Some(first) = danced.first().and_then(|c| c.beats.as_ref()) {
-        let names: Vec<String> = first.songs.iter().map(|s| s.name.clone()).collect();
-        let mut series: Vec<(String, Vec<f32>)> = danced.iter().map(|c| (c.title.clone(), c.beats.iter().flat_map(|b| b.songs.iter().map(|s| s.f)).collect())).collect();
-        series.push(("control of dance".into(), first.songs.iter().map(|s| s.control_f).collect()));
+        let mut names: Vec<String> = Vec::new();
+        for song in &first.songs {
+            if !names.contains(&song.name) {
+                names.push(song.name.clone());
+            }
+        }
+        // The mean over the dances of a song.
+        let of = |beats: &Beats, f: fn(&SongBeats) -> f32| -> Vec<f32> {
+            names.iter().map(|n| metrics::mean(&beats.songs.iter().filter(|s| s.name == *n).map(f).collect::<Vec<_>>())).collect()
+        };
+        let mut series: Vec<(String, Vec<f32>)> = danced.iter().filter_map(|c| Some((c.title.clone(), of(c.beats.as_ref()?, |s| s.f)))).collect();
+        series.push(("control of dance".into(), of(first, |s| s.control_f)));
         out.push_str(&bars("Beat F at 70 ms, song by song", &names, &series));
     }
     if let Some(h) = &f.hour {
@@ -187,11 +198,12 @@ pub fn page(f: &Findings) -> String {
          table{{border-collapse:collapse;font-variant-numeric:tabular-nums}}td,th{{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}}\
          th:first-child{{text-align:left;font-weight:400}}i{{color:#888;font-size:85%}}figure{{margin:2em 0}}figcaption{{font-weight:600}}\
          svg{{width:100%}}svg text{{font-size:10px}}</style>\
-         <h1>The dance, judged</h1><p>{}; energy {}, temperature {}, top-p {}, seed {}.</p><table>{rows}</table><ul>{list}</ul>{}</html>\n",
+         <h1>The dance, judged</h1><p>{}; energy {}, temperature {}, top-p {}, {} seeds from {}.</p><table>{rows}</table><ul>{list}</ul>{}</html>\n",
         models.join(", "),
         f.energy,
         f.temperature,
         f.top_p,
+        f.seeds,
         f.seed,
         plots(f)
     )

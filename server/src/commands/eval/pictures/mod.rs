@@ -14,7 +14,7 @@ use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, Doubt};
 use odori_engine::picture::{DOUBT_GAIN, interleave};
 use odori_engine::render::compose::Composer;
 use odori_engine::render::cpu::PuppetPicture;
-use odori_engine::render::{Size, View};
+use odori_engine::render::Size;
 use serde::Serialize;
 
 use crate::cli::EvalRenderArgs;
@@ -134,7 +134,7 @@ impl Studio {
                 denoised = Some(&self.interleaved[..]);
             }
             bytes.fill(0);
-            self.composer.compose(&puppet, Size::square(WORK), denoised, &View::WHOLE, 1.0, &mut bytes);
+            self.composer.compose(&puppet, Size::square(WORK), denoised, 1.0, &mut bytes);
             costs.push(start.elapsed().as_secs_f32() * 1e3);
             pictures.push(frames::picture(&bytes, clip.side));
         }
