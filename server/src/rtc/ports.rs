@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug)]
 pub struct PortPool {
     range: RangeInclusive<u16>,
+    /// Where the search begins: two servers that share a range would else reach for the same port at the same moment.
+    first: usize,
     taken: Mutex<HashSet<u16>>,
 }
 
@@ -20,13 +22,15 @@ pub struct Port {
 
 impl PortPool {
     pub fn new(range: RangeInclusive<u16>) -> Arc<Self> {
-        Arc::new(Self { range, taken: Mutex::default() })
+        let first = rand::random_range(0..range.len().max(1));
+        Arc::new(Self { range, first, taken: Mutex::default() })
     }
 
     /// A port of the range that neither we nor another program on `ip` uses; `None` if all are in use.
     pub fn take(self: &Arc<Self>, ip: IpAddr) -> Option<Port> {
         let mut taken = self.taken.lock().expect("no panic while held");
-        let number = self.range.clone().find(|n| !taken.contains(n) && UdpSocket::bind((ip, *n)).is_ok())?;
+        let (before, after) = (self.range.clone().take(self.first), self.range.clone().skip(self.first));
+        let number = after.chain(before).find(|n| !taken.contains(n) && UdpSocket::bind((ip, *n)).is_ok())?;
         taken.insert(number);
         Some(Port { number, pool: self.clone() })
     }
