@@ -3,21 +3,21 @@
     python -m odori_training.eval_beat --data DIR --odori ../target/release/odori [--keep FOLDER] [--beatnet WEIGHTS]
 
 Every sixth MIDI tune (through the synthesiser, and through FluidSynth where it is installed), songs of the synthesiser
-at tempi from 60 to 180, songs with a tempo step, songs with a break, and talk over music. A beat counts within 70 ms, after
+at tempi from 60 to 180, songs with a tempo step, songs with a break, talk over music, a crowd over music that was MP3, and
+songs with drum loops that nobody was trained on. A beat counts within 70 ms, after
 six seconds; a downbeat likewise. `odori beats` says what it knows before a beat sounds; a peer's beats count when it
 reports them, with its own time for them.
 """
 
 import argparse
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 from scipy.io import wavfile
 
-from . import beat_data, beatnet, synth
+from . import beatnet, music, synth
 from .eval_motion import f_score
 
 RATE = 24_000
@@ -26,16 +26,16 @@ SETTLE = 6.0
 
 def cases(data: Path | None, seconds: float):
     """Yields group, name, audio (samples,), beats, downbeats or None."""
-    tunes = sorted((data / "music/midi").glob("*.mid"))[::6] if data else []
-    fonts = [p for p in beat_data.SOUNDFONTS if p.exists()] if shutil.which("fluidsynth") else []
-    for n, path in enumerate(tunes):
+    sources = music.Sources.of(data)
+    fonts = sources.fonts
+    for n, path in enumerate(p for p, held_out in sources.tunes if held_out):
         for group in ("tunes, synthesiser", "tunes, FluidSynth"):
             if "Fluid" in group and not fonts:
                 continue
             try:
                 if "Fluid" in group:
                     spec = synth.midi_song(path, n)
-                    audio, beats = beat_data.plain_tune(path, fonts[n % len(fonts)], seconds), spec.beat_times()
+                    audio, beats = music.plain_tune(path, fonts[n % len(fonts)], seconds), spec.beat_times()
                 else:
                     song = synth.render_midi(path, rate=RATE, seed=n, max_seconds=seconds + 1)
                     audio, beats = song.audio, song.beats
@@ -50,13 +50,17 @@ def cases(data: Path | None, seconds: float):
         song = synth.render(spec)
         yield "songs", f"{spec.genre}-{bpm}", song.audio, song.beats, song.downbeats
         if n % 3 == 0:
-            talk = song.audio + beat_data.speech(rng, len(song.audio)) * 0.6
+            talk = song.audio + music.speech(rng, len(song.audio)) * 0.6
             yield "talk over songs", f"{spec.genre}-{bpm}", talk, song.beats, song.downbeats
         if n % 3 == 1:
             a, b = int(18 * RATE), int(24 * RATE)
             broken = song.audio.copy()
             broken[a:b] *= 0.003
             yield "a break of 6 s", f"{spec.genre}-{bpm}", broken, song.beats, song.downbeats
+        if n % 3 == 1:
+            heard = np.random.default_rng((n, 98))
+            far = music.mp3(song.audio + music.crowd(heard, len(song.audio)) * 0.5, heard)
+            yield "a crowd, MP3", f"{spec.genre}-{bpm}", far, song.beats, song.downbeats
         if n % 3 == 2:
             spec.beat_seconds = spec.beat_times().copy()
             half = int(np.searchsorted(spec.beat_seconds, 18))
@@ -66,6 +70,9 @@ def cases(data: Path | None, seconds: float):
             spec.beat_seconds[half:] = spec.beat_seconds[half] + (spec.beat_seconds[half:] - spec.beat_seconds[half]) / factor
             song = synth.render(spec)
             yield "a tempo step", f"{spec.genre}-{bpm}x{factor:.2f}", song.audio, song.beats, song.downbeats
+    for n, bpm in enumerate((84, 98, 112, 124, 136, 150, 168) if sources.held_out_loops else ()):
+        song = music.invented(np.random.default_rng((n, 97)), float(bpm), sources.held_out_loops, True, seconds)
+        yield "drum loops", f"{song.name}-loop-{bpm}", song.audio[: int(seconds * RATE)], song.beats, song.beats[::4]
 
 
 def ours(odori: Path, tracker: str):

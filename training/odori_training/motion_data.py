@@ -2,14 +2,15 @@
 
     python -m odori_training.motion_data [--data DIR] [--count N]
 
-Songs come from the synthesiser, and from the MIDI tunes of DIR/music/midi where given (every sixth is held out).
-Stretches of silence and noise carry calm motion. Writes OUT/pairs.safetensors: `frames` (N,162) f16 at 30 Hz,
-`hops` (H,81) f16 at 60 Hz, per 15 Hz step `beat` f32 (fractional beat, 0 a downbeat), `bpm`, `confidence`, `energy`,
-`quiet`, and per sequence `frame_start`, `hop_start`, `style`, `test`.
+Songs come from the synthesiser, and from the MIDI tunes of DIR/music/midi where given (every sixth is held out), through
+FluidSynth where it is installed; recorded drums and basses of DIR/music/loops play in both; see music.py. Stretches of
+silence and noise carry calm motion. Writes OUT/pairs.safetensors: `frames` (N,162) f16 at 30 Hz, `hops` (H,81) f16 at
+60 Hz, per 15 Hz step `beat` f32 (fractional beat, 0 a downbeat), `bpm`, `confidence`, `energy`, `quiet`, and per sequence `frame_start`, `hop_start`, `style`, `test`.
 """
 
 import argparse
 import json
+import subprocess
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from . import choreo, clips, features, synth
+from . import choreo, clips, features, music
 from . import skeleton as sk
 from .phrases import Library
 
@@ -32,19 +33,6 @@ def library(out: Path, test: bool) -> Library:
     return _libraries[test]
 
 
-def noise(rng, n):
-    """A room without music: quiet white or brown noise, or nothing."""
-    kind = rng.integers(3)
-    if kind == 0:
-        return np.zeros(n, np.float32)
-    x = rng.standard_normal(n, dtype=np.float32)
-    if kind == 2:
-        from scipy.signal import lfilter
-
-        x = lfilter([1.0], [1.0, -0.97], x).astype(np.float32) * 0.2
-    return x * np.float32(10 ** (rng.uniform(-60, -25) / 20))
-
-
 def confidence_curve(rng, times, quiet, level):
     """How sure a beat clock would be: nothing at first, soon after the music's end, and for a while after it starts."""
     c = np.full(len(times), level)
@@ -57,25 +45,26 @@ def confidence_curve(rng, times, quiet, level):
 
 
 def make(job) -> dict:
-    """One pair; job = (seed, MIDI path or None, held out, out folder, seconds)."""
-    seed, midi, test, out, seconds = job
+    """One pair; job = (seed, MIDI path or None, held out, sources, out folder, seconds)."""
+    seed, midi, test, sources, out, seconds = job
     rng = np.random.default_rng((seed, 77))
     lib = library(out, test)
     quiet = []
     if midi is None and rng.random() < 0.07 and not test:  # no music at all
-        audio, beats, energy, quiet = noise(rng, int(seconds * 24000)), np.arange(0, seconds, 0.5), np.zeros(int(seconds * 2)), [(0.0, seconds)]
+        audio, beats, energy, quiet = music.noise(rng, int(seconds * 24000)), np.arange(0, seconds, 0.5), np.zeros(int(seconds * 2)), [(0.0, seconds)]
     else:
         try:
             if midi is not None:
-                song = synth.render_midi(midi, seed=seed, max_seconds=seconds + 2)
+                song = music.tune(rng, Path(midi), sources.fonts, sources.loops, test, seed, seconds)
             else:
                 bpm = float(np.clip(np.exp(rng.normal(np.log(118), 0.24)), 60, 180))
-                song = synth.render(synth.random_song(rng, bpm, int(np.ceil(seconds * bpm / 240))))
-        except ValueError as problem:
-            return {"problem": str(problem)}
-        audio, beats = song.audio, song.beats
+                song = music.invented(rng, bpm, None if test else sources.loops, test, seconds)
+        except (ValueError, subprocess.SubprocessError) as problem:
+            return {"problem": f"{midi}: {problem}"}
+        audio, beats, energy = song.audio, song.beats, song.energy
         seconds = min(seconds, len(audio) / 24000)
-        energy = np.repeat(song.energy, 4)[: len(beats)]
+        beats = beats[: max(int(np.searchsorted(beats, seconds)), 2)]
+        energy = energy[: len(beats)]
         if len(beats) < 16 or not 50 <= 60 / np.median(np.diff(beats)) <= 190:
             return {"problem": f"{midi}: too short or too odd a tempo"}
         if not test and rng.random() < 0.3:
@@ -84,8 +73,8 @@ def make(job) -> dict:
     audio = np.array(audio[: int(seconds * 24000)], np.float32)
     for t0, t1 in quiet:
         a, b = int(t0 * 24000), min(int(t1 * 24000), len(audio))
-        audio[a:b] = noise(rng, b - a)
-    audio = audio if test else features.augment(audio, rng)
+        audio[a:b] = music.noise(rng, b - a)
+    audio = audio if test else music.spoil(audio, rng)
     style = str(rng.choice(list(STYLE_ODDS), p=list(STYLE_ODDS.values())))
     if test and not lib.of_style(style):
         style = "free"
@@ -106,7 +95,7 @@ def make(job) -> dict:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=None, help="folder with music/midi/*.mid; without it the synthesiser's own songs only")
+    parser.add_argument("--data", type=Path, default=None, help="folder with music/midi/*.mid and music/loops/*.flac; without it the synthesiser's own songs only")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--count", type=int, default=170, help="songs of the synthesiser's own")
     parser.add_argument("--midi-takes", type=int, default=1)
@@ -114,11 +103,12 @@ def main():
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=3)
     args = parser.parse_args()
-    tunes = sorted((args.data / "music/midi").glob("*.mid")) if args.data else []
-    jobs = [(args.seed * 100_000 + i, None, False, args.out, args.seconds) for i in range(args.count)]
-    jobs += [(args.seed * 100_000 + 50_000 + i, None, True, args.out, args.seconds) for i in range(8)]
+    sources = music.Sources.of(args.data)
+    print(sources)
+    jobs = [(args.seed * 100_000 + i, None, False, sources, args.out, args.seconds) for i in range(args.count)]
+    jobs += [(args.seed * 100_000 + 50_000 + i, None, True, sources, args.out, args.seconds) for i in range(8)]
     for take in range(args.midi_takes):
-        jobs += [(args.seed * 100_000 + 70_000 + 1000 * take + i, str(p), i % 6 == 0, args.out, args.seconds) for i, p in enumerate(tunes)]
+        jobs += [(args.seed * 100_000 + 70_000 + 1000 * take + i, str(p), test, sources, args.out, args.seconds) for i, (p, test) in enumerate(sources.tunes)]
     with Pool(args.processes) as pool:
         pairs = list(tqdm(pool.imap(make, jobs, chunksize=2), total=len(jobs), desc="pairs", mininterval=5))
     for p in pairs:

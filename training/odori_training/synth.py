@@ -27,9 +27,18 @@ class Note:
     velocity: float  # 0..1
 
 
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Recorded sound, mono at the song's rate: an instrument that sounds at `pitch`, or a loop of `beats` beats."""
+
+    audio: np.ndarray  # float32 (samples,)
+    pitch: int | None = None
+    beats: int | None = None
+
+
 @dataclass
 class Track:
-    """An instrument: a patch of synth_voices, or "drums", "riser", "impact"."""
+    """An instrument: a patch of synth_voices, or "drums", "riser", "impact"; "sample" and "loop" play their `sample`."""
 
     name: str
     patch: str
@@ -45,6 +54,7 @@ class Track:
     notes: list[Note] = field(default_factory=list)
     # (beat, cutoff 0..1) points of a slow low-pass over the track; empty is open.
     filter: list[tuple[float, float]] = field(default_factory=list)
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,7 @@ class SongSpec:
     human_ms: float = 0.0  # standard deviation of the players' timing
     reverb_s: float = 1.2
     beat_seconds: np.ndarray | None = None  # tempo map: the time of every beat; None is constant bpm
+    hits: dict[int, np.ndarray] = field(default_factory=dict)  # recorded hits, by General MIDI number, instead of the kit's
 
     def beat_times(self) -> np.ndarray:
         """Seconds of beats 0 ..= bars * 4 (the last closes the last bar)."""
@@ -139,8 +150,9 @@ def _drum_bus(spec: SongSpec, track: Track, times, bus: np.ndarray, send: np.nda
     hits: dict[int, np.ndarray] = {}
     for note, at in zip(track.notes, times, strict=True):
         if note.pitch not in hits:
-            pan = drums.PAN.get(drums.ALIASES.get(note.pitch, note.pitch), 0.0)
-            hits[note.pitch] = _pan(drums.drum(spec.kit, note.pitch, rate), pan, channels)
+            number = drums.ALIASES.get(note.pitch, note.pitch)
+            hit = spec.hits[number] if number in spec.hits else drums.drum(spec.kit, note.pitch, rate)
+            hits[note.pitch] = _pan(hit, drums.PAN.get(number, 0.0), channels)
         hit, at = hits[note.pitch], int(round(at * rate))
         gain = np.float32(DRUM_LEVEL.get(drums.ALIASES.get(note.pitch, note.pitch), 0.4) * note.velocity**1.3)
         _add(bus, at, hit, gain * np.float32(track.gain))
@@ -169,11 +181,51 @@ def _note_bus(spec: SongSpec, track: Track, times, ends, bus: np.ndarray, rate: 
         key = (note.pitch, gate, level)
         if key not in cache:
             bright = float(np.clip(track.bright + 0.35 * (level - 0.75), 0, 1))
-            x = _pan(_impact(rate, note.pitch), 0.0, channels) if track.patch == "impact" else voice_note(track.patch, note.pitch, gate, bright, rate, channels)
+            if track.patch == "impact":
+                x = _pan(_impact(rate, note.pitch), 0.0, channels)
+            elif track.patch == "sample":
+                x = _pan(_sampled(track.sample, note.pitch, gate, rate), 0.0, channels)
+            else:
+                x = voice_note(track.patch, note.pitch, gate, bright, rate, channels)
             if track.pan and channels == 2:
                 x = x * np.float32(1.414) * np.array([[np.cos((track.pan + 1) * np.pi / 4)], [np.sin((track.pan + 1) * np.pi / 4)]], np.float32)
             cache[key] = x
         _add(bus, int(round(at * rate)), cache[key], np.float32(note.velocity * track.gain))
+
+
+def _sampled(sample: Sample, pitch: int, gate: float, rate: int) -> np.ndarray:
+    """The sample at a pitch, moved by octaves to within half of one of its own, for `gate` seconds."""
+    semitones = (pitch - sample.pitch + 6) % 12 - 6
+    at = np.arange(0, len(sample.audio) - 1, 2 ** (semitones / 12))[: int(gate * rate)]
+    x = np.interp(at, np.arange(len(sample.audio)), sample.audio).astype(np.float32)
+    n = min(len(x), int(0.012 * rate))
+    x[len(x) - n :] *= np.linspace(1, 0, n, dtype=np.float32)
+    return x
+
+
+def _loop_bus(track: Track, beat_times, bus: np.ndarray, rate: int) -> None:
+    """A loop cut into sixteenths, each played where the song has it, so that it follows any tempo; it begins anew with
+    every stretch of notes that touch one another."""
+    sample, begins, goes_on = track.sample, 0.0, -1.0
+    sixteenths = sample.beats * 4
+    edges = np.round(np.arange(sixteenths + 1) * len(sample.audio) / sixteenths).astype(int)
+    rise, fall = int(0.001 * rate), int(0.006 * rate)
+    for note in sorted(track.notes, key=lambda n: n.beat):
+        begins = begins if abs(note.beat - goes_on) < 1e-6 else note.beat
+        goes_on = note.beat + note.length
+        steps = np.arange(note.beat, goes_on - 1e-6, 0.25)
+        for beat, at, end in zip(steps, seconds_at(beat_times, steps), seconds_at(beat_times, steps + 0.25), strict=True):
+            k = int(round((beat - begins) * 4)) % sixteenths
+            x, long = sample.audio[edges[k] : edges[k + 1]], int((end - at) * rate) + fall
+            if len(x) < long:  # slower than it was: its end goes to and fro, fading
+                tail = x[len(x) // 2 :]
+                times = (long - len(x)) // max(len(tail), 1) + 1
+                more = np.concatenate([tail[::-1] if i % 2 == 0 else tail for i in range(times)])[: long - len(x)]
+                x = np.concatenate([x, more * np.linspace(0.8, 0.2, len(more), dtype=np.float32)])
+            x = x[:long].copy()
+            x[:rise] *= np.linspace(0, 1, rise, dtype=np.float32)
+            x[-fall:] *= np.linspace(1, 0, fall, dtype=np.float32)
+            _add(bus, int(round(at * rate)), _pan(x, track.pan, bus.shape[0]), np.float32(note.velocity * track.gain))
 
 
 def _duck_curve(kicks: np.ndarray, samples: int, rate: int, recover_s: float) -> np.ndarray:
@@ -248,6 +300,8 @@ def render(spec: SongSpec, rate: int = 24000, stereo: bool = False, tail_s: floa
         if track.patch == "drums":
             drum_send = np.zeros(shape, np.float32)
             _drum_bus(spec, track, times, bus, drum_send, rate)
+        elif track.patch == "loop":
+            _loop_bus(track, beat_times, bus, rate)
         else:
             _note_bus(spec, track, times, ends, bus, rate)
         if track.level is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from odori_training import synth  # noqa: E402
+from odori_training import music, synth  # noqa: E402
 from odori_training.synth_genres import GENRES  # noqa: E402
 from odori_training.synth_voices import PATCHES, note  # noqa: E402
 
@@ -39,6 +39,48 @@ def test_kicks_lie_on_the_beats():
         at = int(round(beat * out.rate))
         assert np.abs(out.audio[max(at - 240, 0) : max(at - 1, 1)]).max() < 0.1
         assert np.abs(out.audio[at : at + 240]).max() > 0.4
+
+
+def test_a_loop_follows_the_songs_tempo():
+    rate, bpm = 24000, 100.0
+    sound = np.zeros(int(4 * 60 / bpm * rate), np.float32)
+    for k in range(4):
+        at = int(k * 60 / bpm * rate)
+        sound[at : at + 200] = 1.0
+    for faster in (0.75, 1.0, 1.4):
+        loop = synth.Track("loop", "loop", notes=[synth.Note(bar * 4, 4, 0, 1.0) for bar in range(4)], sample=synth.Sample(sound, beats=4))
+        beats = 60 / bpm / faster * np.arange(17) * (1 + 0.002 * np.arange(17))
+        spec = synth.SongSpec(bpm * faster, 4, "test", 0, [synth.Section("drop", 0, 4)], np.ones(4), [loop], beat_seconds=beats)
+        out = synth.render(spec)
+        assert len(out.beats) == 16
+        for beat in out.beats:
+            at = int(round(beat * rate))
+            assert np.abs(out.audio[max(at - 200, 0) : max(at - 2, 1)]).max() < 0.1
+            assert np.abs(out.audio[at : at + 240]).max() > 0.4
+
+
+def test_a_sample_sounds_at_the_pitch_of_the_note():
+    rate = 24000
+    sample = synth.Sample(np.sin(2 * np.pi * 110 * np.arange(rate) / rate).astype(np.float32), pitch=45)
+    for pitch, hz in ((45, 110), (48, 130.8), (57, 110), (43, 98)):
+        x = synth._sampled(sample, pitch, 0.5, rate)
+        assert len(x) == rate // 2
+        assert np.argmax(np.abs(np.fft.rfft(x))) * 2 == pytest.approx(hz, abs=2)
+
+
+def test_mp3_and_people_keep_the_time():
+    rng = np.random.default_rng(3)
+    x = np.zeros(24000 * 6, np.float32)
+    x[::6000] = 0.8
+    x = np.convolve(x, rng.standard_normal(240) * np.exp(-np.arange(240) / 60))[: len(x)].astype(np.float32) * 0.3
+    for _ in range(8):
+        y = music.mp3(x, rng)
+        assert len(y) == len(x) and not np.array_equal(x, y)
+        lags = [np.dot(x[3000:-3000], y[3000 + d : len(y) - 3000 + d]) for d in range(-300, 301)]
+        assert abs(int(np.argmax(lags)) - 300) <= 2
+        assert len(music.spoil(x, rng)) == len(x)
+    people = music.crowd(rng, 24000 * 4)
+    assert len(people) == 24000 * 4 and np.sqrt(np.mean(people**2)) == pytest.approx(0.1, rel=0.01)
 
 
 def test_swing_moves_only_off_sixteenths():
