@@ -48,7 +48,7 @@ pub fn run(backend: &Backend) -> Result<Vec<Row>, String> {
         let mut out = DenoiseOutput::default();
         for steps in [1, 2] {
             rows.push(row(format!("denoiser {size}, {steps} step{}", if steps == 1 { "" } else { "s" }), |i| {
-                let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint { x: 0.5, y: 0.5, confidence: 1.0, depth: 0.0 }; KEYPOINTS], facing: &[0.0; FACING], tokens: &[[7; 10]; 8] };
+                let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint { x: 0.5, y: 0.5, confidence: 1.0, depth: 0.0 }; KEYPOINTS], facing: &[0.0; FACING], tokens: &[[7; 10]; 8], head: &[] };
                 net.step(input, steps, 1, i, &mut out).map_err(|e| e.to_string())
             })?);
         }

@@ -275,7 +275,7 @@ fn measure(backend: &Backend, weights: &Weights, size: usize) -> anyhow::Result<
     let mut out = DenoiseOutput::default();
     let mut times = Vec::new();
     for i in 0..7 {
-        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint { x: 0.5, y: 0.5, confidence: 1.0, depth: 0.0 }; KEYPOINTS], facing: &[0.0; FACING], tokens: &[] };
+        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint { x: 0.5, y: 0.5, confidence: 1.0, depth: 0.0 }; KEYPOINTS], facing: &[0.0; FACING], tokens: &[], head: &[] };
         let start = Instant::now();
         denoiser.step(input, 1, 1, i, &mut out)?;
         times.push(start.elapsed());

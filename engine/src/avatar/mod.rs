@@ -66,6 +66,9 @@ pub const LAYER_NAMES: [&str; LAYER_COUNT] = [
     "right_lower_leg",
 ];
 
+/// The head's, hair and ears with it.
+pub const HEAD_LAYER: usize = 1;
+
 #[derive(Debug, thiserror::Error)]
 pub enum AvatarError {
     #[error("the picture is {width}x{height} pixels; at most {IMAGE_MAX_SIDE} a side and 40 megapixels are accepted: scale it down")]

@@ -57,6 +57,17 @@ pub fn keypoint_maps(keypoints: &[Keypoint], grid: usize, sigma: f32, depth_scal
     }
 }
 
+/// The figure's share of every patch, (size / patch)^2, of a picture (size, size, 4).
+pub fn patch_alpha(image: &[f32], size: usize, patch: usize, out: &mut [f32]) {
+    let grid = size / patch;
+    out.fill(0.0);
+    for (y, row) in image.chunks_exact(size * 4).enumerate() {
+        for (x, pixel) in row.as_chunks::<4>().0.iter().enumerate() {
+            out[y / patch * grid + x / patch] += pixel[3] / (patch * patch) as f32;
+        }
+    }
+}
+
 /// Moves a picture by a flow: what is shown at p comes from p + flow(p), between pixels bilinearly; beyond the picture
 /// there is nothing.
 ///

@@ -77,7 +77,7 @@ mod tests {
         let mut validity = vec![1.0; size * size];
         validity[64 * size + 64] = 0.0;
         let mut out = DenoiseOutput { rgba: vec![0.0; size * size * 4], mask: vec![0.0; size * size], moved: warp.clone(), flow: Vec::new() };
-        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint::default(); KEYPOINTS], facing: &[0.0; FACING], tokens: &[] };
+        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint::default(); KEYPOINTS], facing: &[0.0; FACING], tokens: &[], head: &[] };
         Doubt::default().apply(&input, size, 4.0, &mut out);
         let at = |x: usize, y: usize| (out.rgba[(y * size + x) * 4], out.mask[y * size + x]);
         assert_eq!(at(64, 64), (0.0, 0.0));
@@ -94,7 +94,7 @@ mod tests {
         let validity = vec![0.0; size * size];
         let mut out = DenoiseOutput { rgba: vec![0.3; size * size * 4], mask: vec![0.0; size * size], moved: warp.clone(), flow: Vec::new() };
         out.rgba[(64 * size + 65) * 4..][..4].fill(0.95);
-        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint::default(); KEYPOINTS], facing: &[0.0; FACING], tokens: &[] };
+        let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint::default(); KEYPOINTS], facing: &[0.0; FACING], tokens: &[], head: &[] };
         Doubt::default().apply(&input, size, 4.0, &mut out);
         assert_eq!(out.rgba[(64 * size + 63) * 4 + 3], 0.0, "haze");
         assert!(out.rgba[(64 * size + 65) * 4 + 3] > 0.9, "a solid place");

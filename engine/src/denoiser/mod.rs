@@ -10,13 +10,16 @@
 
 mod conditions;
 mod doubt;
+mod head;
 mod network;
 #[cfg(test)]
 mod tests;
 
 use conditions::Belief;
+use head::HeadPiece;
 use network::{ReferencePlan, StepPlan};
-use crate::avatar::FACING;
+use crate::avatar::{FACING, keypoint};
+use glam::Vec2;
 use odori_kernels::{Backend, Executor, PlanError, Weights, noise};
 
 pub use conditions::Keypoint;
@@ -25,6 +28,8 @@ pub use network::{DenoiserConfig, KEYPOINTS, TOKEN_SLOTS, TOKEN_STEPS};
 
 /// Working sizes that the weights are made for.
 pub const SIZES: [usize; 3] = [128, 192, 256];
+/// Side of the patches that the network sees, working pixels.
+pub const PATCH: usize = 4;
 
 /// A gap of more frames than this makes the denoiser forget its earlier frames.
 const LONGEST_GAP_FRAMES: u64 = 6;
@@ -59,6 +64,9 @@ pub struct DenoiseInput<'a> {
     /// Pose tokens of the newest motion steps, oldest first; the last is that of this frame. More than
     /// `TOKEN_STEPS` are cut at the front; fewer, or none, count as unknown.
     pub tokens: &'a [[u16; TOKEN_SLOTS]],
+    /// (G, G), G = W / 4, in 0..1: how much of each patch is the head, which moves as one piece. Empty: every patch
+    /// moves by itself.
+    pub head: &'a [f32],
 }
 
 /// The denoised frame. Made once and reused.
@@ -99,6 +107,9 @@ pub struct Denoiser {
     columns: Vec<f32>,
     time: Vec<f32>,
     features: Vec<f32>,
+    head: HeadPiece,
+    /// (G, G), the figure's share of each patch.
+    alpha: Vec<f32>,
 }
 
 impl Denoiser {
@@ -139,6 +150,8 @@ impl Denoiser {
             columns: vec![0.0; grid],
             time: vec![0.0; cfg.time_dim],
             features: vec![0.0; positions * cfg.channels[2]],
+            head: HeadPiece::default(),
+            alpha: vec![0.0; grid * grid],
             cfg,
         })
     }
@@ -207,6 +220,12 @@ impl Denoiser {
         for ((x, warp), noise) in self.x.iter_mut().zip(input.warp).zip(&self.noise) {
             *x = warp + self.cfg.noise * noise;
         }
+        if !input.head.is_empty() {
+            length("the head's cover", input.head.len(), grid * grid)?;
+            conditions::patch_alpha(input.warp, self.size, self.cfg.patch, &mut self.alpha);
+        }
+        let at = |name| input.keypoints[keypoint(name)];
+        let crown = Vec2::new(at("head_top").x - at("neck").x, at("head_top").y - at("neck").y);
         self.run.write(self.net.warp, input.warp);
         self.run.write(self.net.previous, &self.previous);
         self.run.write(self.net.validity, input.validity);
@@ -225,6 +244,9 @@ impl Denoiser {
             self.run.run(&[self.frame]);
             self.run.read(self.net.delta, &mut out.rgba);
             self.run.read(self.net.flow, &mut self.flow);
+            if !input.head.is_empty() {
+                self.head.apply(input.head, crown, &self.alpha, grid, &mut self.flow);
+            }
             conditions::displace(input.warp, self.size, &self.flow, grid, self.cfg.flow_limit, &mut out.moved, &mut out.flow);
             let keep = conditions::step_time(s + 1, steps) / t;
             for ((x0, moved), x) in out.rgba.iter_mut().zip(&out.moved).zip(&mut self.x) {

@@ -8,6 +8,7 @@ use odori_kernels::PlanError;
 use odori_kernels::plan::{Act, Buf, BufKind, ConvShape, HeadShape, LinearShape, Op, Param, Plan, Step};
 use serde::Deserialize;
 
+use super::PATCH;
 use crate::avatar::FACING;
 use crate::unet::Unet;
 
@@ -68,8 +69,8 @@ impl DenoiserConfig {
         if !self.channels[2].is_multiple_of(self.heads) {
             return Some(format!("{} channels do not divide into {} heads", self.channels[2], self.heads));
         }
-        if self.patch != 4 {
-            return Some(format!("patch is {}, expected 4", self.patch));
+        if self.patch != PATCH {
+            return Some(format!("patch is {}, expected {PATCH}", self.patch));
         }
         if !(self.time_dim.is_multiple_of(2) && self.keypoint_sigma > 0.0 && self.keypoint_sigma.is_finite()) {
             return Some("time_dim must be even and keypoint_sigma positive".into());

@@ -53,7 +53,7 @@ impl Frame {
     }
 
     fn input(&self) -> DenoiseInput<'_> {
-        DenoiseInput { warp: &self.warp, validity: &self.validity, keypoints: &self.keypoints, facing: &self.facing, tokens: &self.tokens }
+        DenoiseInput { warp: &self.warp, validity: &self.validity, keypoints: &self.keypoints, facing: &self.facing, tokens: &self.tokens, head: &[] }
     }
 }
 

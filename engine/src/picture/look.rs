@@ -7,16 +7,13 @@ use glam::Vec2;
 use odori_kernels::{Backend, Weights};
 
 use super::{DOUBT_GAIN, SEED_STEP, interleave};
-use crate::avatar::{self, Avatar, Cue, Expression, FACING, Liveliness, PuppetFrame, Springs};
+use crate::avatar::{self, Avatar, HEAD_LAYER, Cue, Expression, FACING, Liveliness, PuppetFrame, Springs};
 use crate::dance::group::MOST_DANCERS;
 use crate::dance::{self, Dancer};
-use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, KEYPOINTS, TOKEN_SLOTS};
+use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, KEYPOINTS, PATCH, TOKEN_SLOTS};
 use crate::pipeline::{FRAME_RATE, Models, PipelineError};
 use crate::pose::{Camera, Pose};
 use crate::render::{Puppet, PuppetMaker, Size, WORK_CHANNELS, cpu};
-
-/// The head among an avatar's layers.
-const HEAD_LAYER: usize = 1;
 
 /// Where the parts of a standing figure are in its own picture, pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,6 +49,8 @@ struct Work {
     warp: Vec<f32>,
     validity: Vec<f32>,
     interleaved: Vec<f32>,
+    /// What the head covers of every patch.
+    cover: Vec<f32>,
 }
 
 impl Work {
@@ -67,11 +66,12 @@ impl Work {
             warp: vec![0.0; pixels * 4],
             validity: vec![0.0; pixels],
             interleaved: Vec::new(),
+            cover: vec![0.0; (size / PATCH) * (size / PATCH)],
         })
     }
 
-    fn step(&mut self, frame: &PuppetFrame, tokens: &[[u16; TOKEN_SLOTS]], steps: u32, seed: u32, tick: u64) -> Result<&[f32], PipelineError> {
-        let Work { size, denoiser, denoised, doubt, warp, validity, interleaved } = self;
+    fn step(&mut self, avatar: &Avatar, frame: &PuppetFrame, tokens: &[[u16; TOKEN_SLOTS]], steps: u32, seed: u32, tick: u64) -> Result<&[f32], PipelineError> {
+        let Work { size, denoiser, denoised, doubt, warp, validity, interleaved, cover } = self;
         let own = Vec2::new(frame.width, frame.height);
         let keypoints: [_; KEYPOINTS] = std::array::from_fn(|k| {
             let (at, depth) = (frame.keypoints[k], frame.depths[k]);
@@ -79,7 +79,8 @@ impl Work {
             denoiser::Keypoint { x: p.x, y: p.y, confidence: at.confidence, depth }
         });
         let facing: &[f32; FACING] = &frame.facing;
-        let input = DenoiseInput { warp, validity, keypoints: &keypoints, facing, tokens };
+        cpu::layer_cover(avatar, frame, HEAD_LAYER, *size / PATCH, cover);
+        let input = DenoiseInput { warp, validity, keypoints: &keypoints, facing, tokens, head: cover };
         denoiser.step(input, steps, seed, tick, denoised)?;
         doubt.apply(&input, *size, DOUBT_GAIN, denoised);
         interleave(denoised, interleaved);
@@ -117,7 +118,7 @@ impl Look {
             rgba.copy_from_slice(&pixel[..4]);
             *validity = pixel[4];
         }
-        work.step(&self.frame, tokens, steps, seed, tick)
+        work.step(&self.avatar, &self.frame, tokens, steps, seed, tick)
     }
 
     /// Forgets the frames before.
@@ -145,7 +146,7 @@ impl Fitting {
         let mut works = self.sizes.iter().map(|size| Work::new(backend, &models.denoiser, *size, &avatar)).collect::<Result<Vec<_>, _>>()?;
         let frame = avatar::drive(&avatar, &models.idle[0], &self.camera);
         for work in &mut works {
-            work.step(&frame, &[], 1, seed, 1)?;
+            work.step(&avatar, &frame, &[], 1, seed, 1)?;
             work.denoiser.reset();
         }
         let joint = |name| frame.keypoints[avatar::keypoint(name)].position;

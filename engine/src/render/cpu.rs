@@ -5,8 +5,8 @@
 use glam::{Mat2, Vec2};
 
 use super::{Size, View};
-use super::raster::{Target, TexturedVertex, triangle};
-use crate::avatar::{Avatar, BONES, BoneTransform, Image, LAYER_COUNT, Layer, PuppetFrame, Vertex};
+use super::raster::{Target, TexturedVertex, spans, triangle};
+use crate::avatar::{Avatar, BONES, BoneTransform, Image, LAYER_COUNT, Layer, PuppetFrame, Vertex, bone};
 
 /// What the puppet pass writes: all planes height * width, rows from the top.
 #[derive(Clone, Debug, Default)]
@@ -158,6 +158,32 @@ pub fn layer_extent(avatar: &Avatar, frame: &PuppetFrame, layer: usize) -> [Vec2
         let (p, _) = skin(&avatar.vertices[i as usize], &frame.bones, &linear);
         [low.min(p), high.max(p)]
     })
+}
+
+/// How much one layer covers of every cell of a frame's own picture cut into `grid` x `grid`, 0 to 1, whatever lies over
+/// it; without what swings from it.
+pub fn layer_cover(avatar: &Avatar, frame: &PuppetFrame, layer: usize, grid: usize, out: &mut [f32]) {
+    /// Points a cell and side.
+    const FINE: usize = 3;
+    let linear: [Mat2; BONES] = std::array::from_fn(|b| frame.bones[b].linear());
+    let Layer { start, count } = avatar.layers[layer];
+    let fine = grid * FINE;
+    let scale = Vec2::splat(fine as f32) / Vec2::new(frame.width, frame.height);
+    out.fill(0.0);
+    let share = 1.0 / (FINE * FINE) as f32;
+    for t in avatar.indices[start as usize..(start + count) as usize].chunks_exact(3) {
+        let corners = [0, 1, 2].map(|i| &avatar.vertices[t[i] as usize]);
+        let swings = |v: &Vertex| v.bones.iter().zip(v.weights).filter(|(b, _)| (0..2).any(|s| **b as usize == bone::hair(s))).map(|(_, w)| w).sum::<f32>();
+        if corners.iter().all(|v| swings(v) > 0.5) {
+            continue;
+        }
+        spans(corners.map(|v| skin(v, &frame.bones, &linear).0 * scale), fine, fine, |y, x0, x1| {
+            for x in x0..x1 {
+                let cell = &mut out[y / FINE * grid + x / FINE];
+                *cell = (*cell + share).min(1.0);
+            }
+        });
+    }
 }
 
 /// Bones meet at a vertex's pivot, and their angles are blended, not their matrices: a bend keeps its thickness.

@@ -27,7 +27,7 @@ pub struct Target<'a> {
 const SUB: f32 = 16.0;
 
 /// The pixels of one triangle, row by row: calls `span(y, x_begin, x_end)`.
-fn spans(p: [Vec2; 3], width: usize, height: usize, mut span: impl FnMut(usize, usize, usize)) {
+pub(super) fn spans(p: [Vec2; 3], width: usize, height: usize, mut span: impl FnMut(usize, usize, usize)) {
     if !p.iter().all(|v| v.x.abs() < 1e6 && v.y.abs() < 1e6) {
         return;
     }

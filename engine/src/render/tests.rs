@@ -6,7 +6,7 @@ use super::gpu::{ComposeParams, GroundParams, PackParams, PuppetParams, Sizes};
 use super::*;
 use crate::avatar::face_tests::with_a_face;
 use crate::avatar::tests::{dancing, figure};
-use crate::avatar::{BoneTransform, Expression, Image, Vertex, drive};
+use crate::avatar::{BoneTransform, Expression, HEAD_LAYER, Image, Vertex, drive};
 use crate::pose::{Camera, Pose};
 
 fn open_gpu() -> Option<Drawer> {
@@ -158,6 +158,27 @@ fn the_puppet_without_a_denoiser_is_the_frame() {
         assert!(row[..240 * 4].iter().zip(&from[6 * 4..]).all(|(a, b)| a.abs_diff(*b) <= 2));
     }
     assert!(cpu.begin(Size::square(5000)).is_err());
+}
+
+#[test]
+fn the_heads_cover_is_where_the_head_is_drawn() {
+    const GRID: usize = 32;
+    let avatar = with_a_face();
+    let frame = drive(&avatar, &dancing(), &Camera::full_body(128.0, 128.0));
+    let mut puppet = cpu::CpuPuppet::new(&avatar);
+    let picture = puppet.draw(&frame, 128, 128);
+    let mut cover = vec![0.0; GRID * GRID];
+    cpu::layer_cover(&avatar, &frame, HEAD_LAYER, GRID, &mut cover);
+    let mut drawn = vec![0.0f32; GRID * GRID];
+    for (i, &part) in picture.part.iter().enumerate() {
+        drawn[i / 128 / 4 * GRID + i % 128 / 4] += f32::from(part == HEAD_LAYER as u8 + 1) / 16.0;
+    }
+    assert!(drawn.iter().sum::<f32>() > 8.0, "the head is drawn");
+    for (i, (c, d)) in cover.iter().zip(&drawn).enumerate() {
+        assert!((0.0..=1.0).contains(c) && *c > d - 0.35, "cell {i}: cover {c}, drawn {d}");
+    }
+    let far = |i: usize| (0..GRID * GRID).all(|j| drawn[j] == 0.0 || (i / GRID).abs_diff(j / GRID).max((i % GRID).abs_diff(j % GRID)) > 4);
+    assert!((0..GRID * GRID).all(|i| cover[i] == 0.0 || !far(i)), "there is no head far from the head");
 }
 
 #[test]

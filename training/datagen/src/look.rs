@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use glam::{Vec2, Vec3};
 use odori_engine::avatar::rigged::straight;
-use odori_engine::avatar::{self, Avatar, Sidecar};
+use odori_engine::avatar::{self, Avatar, HEAD_LAYER, Sidecar};
 use odori_engine::pose::Camera;
 use odori_engine::render::compose::{WORK_CHANNELS, downsample};
-use odori_engine::render::cpu::CpuPuppet;
+use odori_engine::render::cpu::{CpuPuppet, layer_cover};
 use odori_engine::render::Size;
 use odori_engine::skeleton::{KEYPOINT_COUNT, SKELETON};
 
@@ -36,6 +36,9 @@ pub struct Look {
     pub reference_keypoints: [Vec2; KEYPOINT_COUNT],
 }
 
+/// Cells a side that the head's cover is told of: the denoiser's patches at its working size of 128.
+pub const HEAD_GRID: usize = 32;
+
 /// Frames of one clip; pictures are concatenated.
 #[derive(Default)]
 pub struct Sample {
@@ -51,6 +54,8 @@ pub struct Sample {
     /// frames * 18
     pub facing: Vec<f32>,
     pub error_px: Vec<f32>,
+    /// frames * 32 * 32
+    pub head: Vec<u8>,
 }
 
 /// The drawing buffers of one thread.
@@ -61,6 +66,7 @@ pub struct Studio {
     /// Side that the puppet is drawn at before it is box filtered, as the live engine does.
     puppet_px: usize,
     working: Vec<f32>,
+    cover: Vec<f32>,
 }
 
 impl Studio {
@@ -69,7 +75,7 @@ impl Studio {
         let samples = if size > 160 { 3 } else { 4 };
         let puppet_px = size * (PUPPET_PX / size).max(1);
         let working = vec![0.0; size * size * WORK_CHANNELS];
-        Studio { frame: Raster::new(size, samples), reference: Raster::new(REFERENCE_PX, 2), size, puppet_px, working }
+        Studio { frame: Raster::new(size, samples), reference: Raster::new(REFERENCE_PX, 2), size, puppet_px, working, cover: vec![0.0; HEAD_GRID * HEAD_GRID] }
     }
 }
 
@@ -143,6 +149,8 @@ impl Look {
                 out.puppet.extend([r, g, b, a]);
                 out.validity.push(valid);
             }
+            layer_cover(&self.avatar, &frame, HEAD_LAYER, HEAD_GRID, &mut studio.cover);
+            out.head.extend(studio.cover.iter().map(|c| (c * 255.0 + 0.5) as u8));
             let mut error = 0.0;
             for (k, p) in frame.keypoints.iter().zip(&drawn.keypoints) {
                 out.keypoints.extend([k.position.x, k.position.y, k.confidence]);

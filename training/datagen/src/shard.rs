@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use odori_engine::avatar::FACING;
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::look::Sample;
+use crate::look::{HEAD_GRID, Sample};
 
 /// What is known of a sample besides its pictures.
 pub struct Record {
@@ -45,6 +45,7 @@ pub fn write(
         ("true_keypoints", Dtype::F32, vec![k, frames, 24, 2], bytes(&|r| bytemuck::cast_slice(&r.sample.true_keypoints))),
         ("depths", Dtype::F32, vec![k, frames, 24], bytes(&|r| bytemuck::cast_slice(&r.sample.depths))),
         ("facing", Dtype::F32, vec![k, frames, FACING], bytes(&|r| bytemuck::cast_slice(&r.sample.facing))),
+        ("head", Dtype::U8, vec![k, frames, HEAD_GRID, HEAD_GRID], bytes(&|r| &r.sample.head)),
         ("token_row", Dtype::I32, vec![k, frames], bytes(&|r| bytemuck::cast_slice(&r.token_rows))),
         ("character", Dtype::I32, vec![k], i(&|r| r.character)),
         ("look", Dtype::I32, vec![k], i(&|r| r.look)),

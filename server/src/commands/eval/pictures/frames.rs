@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use odori_engine::avatar::FACING;
-use odori_engine::denoiser::{KEYPOINTS, Keypoint, TOKEN_SLOTS, TOKEN_STEPS};
+use odori_engine::denoiser::{KEYPOINTS, Keypoint, PATCH, TOKEN_SLOTS, TOKEN_STEPS};
 use safetensors::{Dtype, SafeTensors};
 
 use super::measures::Picture;
@@ -24,6 +24,8 @@ pub struct Frame {
     pub validity: Vec<f32>,
     pub keypoints: [Keypoint; KEYPOINTS],
     pub facing: [f32; FACING],
+    /// (WORK / PATCH) squared.
+    pub head: Vec<f32>,
     pub tokens: Vec<[u16; TOKEN_SLOTS]>,
 }
 
@@ -125,6 +127,8 @@ pub fn read_shard(path: &Path, tokens: Option<&Tokens>, mut each: impl FnMut(Cli
     };
     let points = floats("keypoints", &[k, f, KEYPOINTS, 3])?;
     let depths = floats("depths", &[k, f, KEYPOINTS])?;
+    const GRID: usize = WORK / PATCH;
+    let head = tensor("head", Dtype::U8, &[k, f, GRID, GRID])?;
     let facing = floats("facing", &[k, f, FACING])?;
     let (rows, look) = (whole("token_row", &[k, f])?, whole("look", &[k])?);
     let (pixels, scale) = (side * side, 1.0 / side as f32);
@@ -138,6 +142,7 @@ pub fn read_shard(path: &Path, tokens: Option<&Tokens>, mut each: impl FnMut(Cli
                 Keypoint { x: p[0] * scale, y: p[1] * scale, confidence: p[2], depth: depths[n * KEYPOINTS + j] }
             }),
             facing: std::array::from_fn(|j| facing[n * FACING + j]),
+            head: head[n * GRID * GRID..][..GRID * GRID].iter().map(|&v| f32::from(v) / 255.0).collect(),
             tokens: tokens.map_or_else(Vec::new, |t| t.window(rows[n])),
         });
         let clip = Clip {

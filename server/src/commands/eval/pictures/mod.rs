@@ -30,6 +30,7 @@ enum Without {
     Reference,
     Tokens,
     Past,
+    Piece,
     Detail,
 }
 
@@ -48,11 +49,12 @@ const METHODS: [Method; 4] = [
     Method { name: "2 steps", steps: 2, without: Without::Nothing },
     Method { name: "4 steps", steps: 4, without: Without::Nothing },
 ];
-const ABLATIONS: [Method; 5] = [
+const ABLATIONS: [Method; 6] = [
     Method { name: "1, wherever it likes", steps: 1, without: Without::Doubt },
     Method { name: "1, no reference", steps: 1, without: Without::Reference },
     Method { name: "1, no token window", steps: 1, without: Without::Tokens },
     Method { name: "1, no past", steps: 1, without: Without::Past },
+    Method { name: "1, the head in patches", steps: 1, without: Without::Piece },
     Method { name: "1, no detail lent", steps: 1, without: Without::Detail },
 ];
 
@@ -119,7 +121,8 @@ impl Studio {
             if method.steps > 0 {
                 let warp = frames::at_work(&frame.puppet, clip.side, 4);
                 let tokens = if method.without == Without::Tokens { &[][..] } else { &frame.tokens };
-                let input = DenoiseInput { warp: &warp, validity: &frame.validity, keypoints: &frame.keypoints, facing: &frame.facing, tokens };
+                let head = if method.without == Without::Piece { &[][..] } else { &frame.head };
+                let input = DenoiseInput { warp: &warp, validity: &frame.validity, keypoints: &frame.keypoints, facing: &frame.facing, tokens, head };
                 if method.without == Without::Past {
                     self.denoiser.reset();
                 }
