@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from . import skeleton as sk
 from .figure_model import GRID, KEYPOINTS, PATCH, SIZE, FigureConfig, FigureFinder, positions
-from .precision import autocast
+from .compute import autocast
 
 BATCH = 24
 LEARNING_RATE = 1.5e-3

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .compute import here
+
 TOKEN_STEPS, TOKEN_SLOTS, NO_TOKEN = 8, 10, 512
 WORK = 128
 DTYPES = {"U8": np.uint8, "I32": np.int32, "F32": np.float32, "I64": np.int64, "F16": np.float16}
@@ -120,7 +122,7 @@ def colour_parameters(rng, b: int):
             levels[i] = rng.integers(4, 12)
         if rng.random() < 0.25:
             outline[i] = rng.uniform(0.4, 1.0)
-    f = lambda x: torch.from_numpy(np.asarray(x, np.float32))
+    f = lambda x: here(torch.from_numpy(np.asarray(x, np.float32)))
     return f(m), f(off), f(levels), f(outline)
 
 
@@ -142,7 +144,7 @@ def recolour(img, params, radius: int):
 
 def to_float(a):
     """u8 (..., H, W, C) to float (..., C, H, W) in 0..1."""
-    t = torch.from_numpy(np.ascontiguousarray(a)).float().div_(255.0)
+    t = here(torch.from_numpy(np.ascontiguousarray(a))).float().div_(255.0)
     return t.movedim(-1, -3)
 
 
@@ -229,7 +231,7 @@ class Clips:
                 out[name].append(value)
         pictures = ("reference", "truth", "warp", "validity") + (("truth_full", "warp_full") if full else ())
         batch = {name: to_float(np.stack(out[name])) for name in pictures}
-        batch |= {name: torch.from_numpy(np.stack(out[name])) for name in ("kp", "true_kp", "ids", "facing")}
+        batch |= {name: here(torch.from_numpy(np.stack(out[name]))) for name in ("kp", "true_kp", "ids", "facing")}
         if augment:
             p = colour_parameters(rng, b)
             for name in ("truth", "warp"):

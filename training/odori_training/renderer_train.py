@@ -20,7 +20,8 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import nn
 
-from .precision import autocast
+from . import compute
+from .compute import autocast, here
 from .renderer_data import Clips
 from .renderer_loss import caution, detail_loss, keypoint_flow_loss, picture_loss, steadiness_loss
 from .renderer_model import Denoiser, DenoiserConfig, Output, sample, settle, step_times
@@ -220,7 +221,7 @@ def validate(model, clips, count: int = 24):
     pick = [clips.index[int(j)] for j in np.linspace(0, len(clips.index) - 1, count)]
     batch = clips.batch(count, (128, 128), 0, False, pick)
     f = batch["truth"].shape[1]
-    noise = torch.randn(1, 4, 128, 128, generator=torch.Generator().manual_seed(1)).expand(count, -1, -1, -1)
+    noise = here(torch.randn(1, 4, 128, 128, generator=torch.Generator("cpu").manual_seed(1), device="cpu")).expand(count, -1, -1, -1)
     prev, past = torch.zeros_like(noise), None
     error, area = np.zeros((3, count)), np.zeros(count)
     with autocast():
@@ -231,8 +232,8 @@ def validate(model, clips, count: int = 24):
             if i:
                 truth, warp = batch["truth"][:, i], at["warp"]
                 m = torch.maximum(truth[:, 3:4], warp[:, 3:4]) > 0.02
-                error += np.stack([(((z - truth) ** 2) * m).sum((1, 2, 3)).numpy() for z in (warp, prev, out.moved)])
-                area = area + 4 * m.sum((1, 2, 3)).numpy()
+                error += np.stack([(((z - truth) ** 2) * m).sum((1, 2, 3)).cpu().numpy() for z in (warp, prev, out.moved)])
+                area = area + 4 * m.sum((1, 2, 3)).cpu().numpy()
     return [round(float((-10 * np.log10(e / area)).mean()), 3) for e in error]
 
 
@@ -248,9 +249,12 @@ def main():
     p.add_argument("--rollouts", type=float, default=0.15, help="share of batches run frame by frame on the network's own output")
     p.add_argument("--own", type=float, default=0.4, help="share of the other batches that first make the network's own pictures")
     p.add_argument("--lr", type=float, default=1e-3)
-    p.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of one thread each, weights averaged")
+    p.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of one thread each, weights averaged; on a GPU one")
+    compute.add_arguments(p)
     p.add_argument("--seed", type=int, default=0)
     a = p.parse_args()
+    if compute.chosen(a) != "cpu":
+        a.workers = 1
     if a.workers == 1:
         return train(0, a)
     with tempfile.TemporaryDirectory() as folder:
@@ -273,7 +277,8 @@ def average_workers(model, spent: float) -> float:
 
 
 def train(rank: int, a):
-    torch.set_num_threads(1)  # on a shared machine a worker with two threads spends its time at barriers
+    # On a shared machine a worker with two threads spends its time at barriers.
+    device = compute.begin(a, rank == 0)
     if a.workers > 1:
         dist.init_process_group("gloo", init_method=a.meeting, rank=rank, world_size=a.workers)
     torch.manual_seed(a.seed)
@@ -292,7 +297,7 @@ def train(rank: int, a):
     average = Average(model)
     path = out / "denoiser.pt"
     if path.exists():
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         average.model.load_state_dict(state["average"])
         for o, s in zip(opts, state["optimisers"], strict=True):

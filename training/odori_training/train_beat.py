@@ -20,9 +20,11 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from . import compute
 from . import skeleton as sk
 from .beat_data import OUT
 from .beat_model import BEATS, FASTEST, HOPS_PER_STEP, PLACES, POSITIONS, SLOWEST, TEMPI, BeatConfig, BeatNetwork, config_json
+from .compute import here
 
 CROP = 24 * 60
 VERSION = "1.2"
@@ -95,7 +97,7 @@ class Songs:
 
     def song(self, k):
         s = slice(self.d["start"][k], self.d["start"][k + 1])
-        hops, beat, bpm = (torch.from_numpy(self.d[n][s].astype(np.float32)) for n in ("hops", "beat", "bpm"))
+        hops, beat, bpm = (here(torch.from_numpy(self.d[n][s].astype(np.float32))) for n in ("hops", "beat", "bpm"))
         whole = len(hops) // HOPS_PER_STEP * HOPS_PER_STEP
         return hops[:whole], beat[1:whole:HOPS_PER_STEP], bpm[1:whole:HOPS_PER_STEP]
 
@@ -135,7 +137,7 @@ class Songs:
                 at = self.d["start"][k] + int(self.rng.integers(self.length[k] - CROP + 1))
                 hops[b, where] = self.d["hops"][at : at + edge] if self.rng.random() < 0.6 else 0
                 bpm[b, where] = 0
-        return torch.from_numpy(hops), torch.from_numpy(beat[:, 1::HOPS_PER_STEP]), torch.from_numpy(bpm[:, 1::HOPS_PER_STEP]), torch.from_numpy(self.d["bars"][ids].astype(np.float32))
+        return here([torch.from_numpy(x) for x in (hops, beat[:, 1::HOPS_PER_STEP], bpm[:, 1::HOPS_PER_STEP], self.d["bars"][ids].astype(np.float32))])
 
 
 @torch.no_grad()
@@ -152,7 +154,8 @@ def judge(model, songs: Songs):
         found = SLOWEST * (FASTEST / SLOWEST) ** (tempo[0].argmax(-1) / (TEMPI - 1))
         bar = (position[0].argmax(-1) / PLACES - beat + 2) % 4 - 2
         ok = (bpm > 0) & (torch.arange(len(bpm)) > 180)
-        rows.append([error[ok].abs().median(), (error[ok].abs() < 0.15).float().mean(), ((found[ok] / bpm[ok] - 1).abs() < 0.06).float().mean(), (bar[ok].abs() < 0.3).float().mean()])
+        row = error[ok].abs().median(), (error[ok].abs() < 0.15).float().mean(), ((found[ok] / bpm[ok] - 1).abs() < 0.06).float().mean(), (bar[ok].abs() < 0.3).float().mean()
+        rows.append([float(x) for x in row])
     return np.array(rows)
 
 
@@ -166,7 +169,7 @@ def exported(name):
 
 def export(model, path, figures):
     meta = {"config": json.dumps(config_json(model.cfg)), "version": VERSION, "figures": json.dumps(figures)}
-    save_file({exported(k): v.detach().half().contiguous() for k, v in model.state_dict().items()}, path, meta)
+    save_file({exported(k): v.detach().half().cpu().contiguous() for k, v in model.state_dict().items()}, path, meta)
 
 
 def load_beat(path=sk.ROOT / "models/beat.safetensors"):
@@ -181,7 +184,7 @@ def load_beat(path=sk.ROOT / "models/beat.safetensors"):
 def grow(model, path):
     """Takes the weights of a smaller model so that the larger one begins by saying the same."""
     with safe_open(path, "pt") as f:
-        old = {k: f.get_tensor(exported(k)).float() for k in model.state_dict()}
+        old = here({k: f.get_tensor(exported(k)).float() for k in model.state_dict()})
         cfg = BeatConfig(**json.loads(f.metadata()["config"]))
     (w0, h0), (w, h) = (cfg.width, cfg.hidden), (model.cfg.width, model.cfg.hidden)
     gates = torch.cat([torch.arange(h0) + g * h for g in range(3)])
@@ -204,12 +207,12 @@ def main():
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--export", type=Path, default=sk.ROOT / "models/beat.safetensors")
-    parser.add_argument("--threads", type=int, default=2)
+    compute.add_arguments(parser, 2)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--grow", type=Path, help="begin as a smaller model that was exported")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    device = compute.begin(args)
     torch.manual_seed(args.seed)
     train, test = Songs(args.out, False, args.seed), Songs(args.out, True, args.seed)
     names = json.loads(safe_open(args.out / "songs.safetensors", "np").metadata()["names"])
@@ -221,7 +224,7 @@ def main():
     done, spent, best = 0, 0.0, 0.0
     checkpoint = args.out / "beat.pt"
     if args.resume and checkpoint.exists():
-        c = torch.load(checkpoint, weights_only=False)
+        c = torch.load(checkpoint, map_location=device, weights_only=False)
         model.load_state_dict(c["model"])
         mean.load_state_dict(c["mean"])
         optimiser.load_state_dict(c["optimiser"])

@@ -21,12 +21,13 @@ from safetensors.torch import load_file as load_file_torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from . import compute
 from . import features as audio_features
 from . import mocap
 from . import skeleton as sk
+from .compute import autocast, here
 from .draw import curves
 from .motion_model import MotionConfig, MotionTransformer, Tokenizer, TokenizerConfig, config_json
-from .precision import autocast
 
 OUT = sk.ROOT / "training/out/motion"
 STEP_HZ, MEAN_STEPS = 15, 120
@@ -138,7 +139,7 @@ class Pairs:
                 continue
             at = 0 if self.rng.random() < 0.06 else int(self.rng.integers(room))
             rows.append(self.crop(k, at, length))
-        return [torch.from_numpy(np.stack(x)) for x in zip(*rows, strict=True)]
+        return here([torch.from_numpy(np.stack(x)) for x in zip(*rows, strict=True)])
 
 
 def inputs_of(model, batch):
@@ -191,22 +192,28 @@ def sample_slots(model, h, temperature=1.0, top_p=0.95):
     return out
 
 
+SIZES = {
+    "small": {"width": 96, "heads": 3, "depth_width": 64, "depth_heads": 2},
+    "base": {},
+    "large": {"width": 512, "heads": 8, "layers": 12, "cross_layers": (1, 3, 5, 7, 9, 11), "depth_width": 256, "depth_heads": 8, "depth_layers": 4},
+}
 SLOT_WEIGHT = torch.tensor([1.0, 0.6, 1.3, 0.8, 0.7, 0.4, 0.6, 0.35, 0.6, 0.35])
 
 
 def loss_of(model, x, h, part, rng, smooth=0.02):
     """Cross-entropy of all slots at a random part of the steps."""
     n = h.shape[0] * h.shape[1]
-    pick = torch.from_numpy(rng.permutation(n)[: max(int(n * part), 1)])
+    pick = here(torch.from_numpy(rng.permutation(n)[: max(int(n * part), 1)]))
     logits = model.depth(h.flatten(0, 1)[pick], x["tokens"].flatten(0, 1)[pick]).float()
     target = x["tokens"].flatten(0, 1)[pick]
     each = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none", label_smoothing=smooth).view(-1, model.cfg.slots)
     hit = (logits.argmax(-1) == target).float().mean(0)
-    return (each * SLOT_WEIGHT).mean() / SLOT_WEIGHT.mean(), each.mean(0).detach(), hit
+    weight = SLOT_WEIGHT.to(each.device)
+    return (each * weight).mean() / weight.mean(), each.mean(0).detach(), hit
 
 
 def export(model, path, version, note):
-    state = {k: v.detach().half().contiguous() for k, v in model.state_dict().items()}
+    state = {k: v.detach().half().cpu().contiguous() for k, v in model.state_dict().items()}
     for k, v in state.items():
         assert torch.isfinite(v).all(), k
     meta = {"config": json.dumps(config_json(model.cfg)), "version": version, "styles": json.dumps(mocap.STYLES), "sampling": json.dumps(SAMPLING), "training": note}
@@ -240,21 +247,20 @@ def main():
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--own", type=float, default=0.4, help="highest share of the history that is the model's own samples")
     parser.add_argument("--own-from", type=float, default=0.15, help="when that share begins to grow, as a part of the time")
-    parser.add_argument("--threads", type=int, default=1)
+    compute.add_arguments(parser)
     parser.add_argument("--export-minutes", type=float, default=4.0)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--begin", type=Path, metavar="WEIGHTS", help="go on from these weights instead of chance")
     parser.add_argument("--without", choices=["music", "motion"], help="hide that sink's mean, as an ablation")
-    parser.add_argument("--small", action="store_true", help="a quarter of the parameters, as an ablation")
+    parser.add_argument("--size", choices=list(SIZES), default="base", help="base is what ships, 5 M parameters; small a quarter of it; large 45 M, for a GPU to train and to run")
     parser.add_argument("--export", type=Path, default=sk.ROOT / "models/motion.safetensors")
     parser.add_argument("--export-only", action="store_true", help="export the last checkpoint and stop")
     parser.add_argument("--seed", type=int, default=4)
     args = parser.parse_args()
+    device = compute.begin(args)
     torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
     tokenizer = load_tokenizer()
-    size = {"width": 96, "heads": 3, "depth_width": 64, "depth_heads": 2} if args.small else {}
-    model = MotionTransformer(MotionConfig(codes=tokenizer.cfg.codes, latent=tokenizer.cfg.latent, styles=len(mocap.STYLES), **size))
+    model = MotionTransformer(MotionConfig(codes=tokenizer.cfg.codes, latent=tokenizer.cfg.latent, styles=len(mocap.STYLES), **SIZES[args.size]))
     with torch.no_grad():
         model.codes[:, :-1] = tokenizer.codebooks
     frozen = torch.ones_like(model.codes)
@@ -272,13 +278,13 @@ def main():
     rng = np.random.default_rng(args.seed)
     ckpt, step, history, spent = args.out / f"{args.export.stem}.pt", 0, [], 0.0
     if (args.resume or args.export_only) and ckpt.exists():
-        saved = torch.load(ckpt, weights_only=False)
+        saved = torch.load(ckpt, map_location=device, weights_only=False)
         model.load_state_dict(saved["model"])
         opt.load_state_dict(saved["opt"])
         average, step, history, spent = saved["average"], saved["step"], saved["history"], saved["spent"]
     if args.export_only:
         model.load_state_dict(average)
-        note = f"step {step}, {spent / 60:.0f} minutes on two cores, held-out loss {held_out_loss(model, test, args.crop):.3f}"
+        note = f"step {step}, {spent / 60:.0f} minutes, held-out loss {held_out_loss(model, test, args.crop):.3f}"
         export(model, args.export, "1", note)
         print(note)
         return
@@ -294,7 +300,7 @@ def main():
     def save(last=False):
         averaged.load_state_dict(average)
         loss = held_out_loss(averaged, test, args.crop)
-        note = f"step {step}, {spent / 60:.0f} minutes on two cores, held-out loss {loss:.3f}"
+        note = f"step {step}, {spent / 60:.0f} minutes, held-out loss {loss:.3f}"
         print("\n" + note, flush=True)
         export(averaged, args.export, "1" if last else f"1-step{step}", note)
         torch.save({"model": model.state_dict(), "opt": opt.state_dict(), "average": average, "step": step, "history": history, "spent": spent}, ckpt)

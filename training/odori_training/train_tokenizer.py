@@ -19,10 +19,11 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from . import clips as clip_io
+from . import compute
 from . import skeleton as sk
+from .compute import autocast, here
 from .draw import curves
 from .motion_model import FRAME_DIM, PART_DIMS, Tokenizer, TokenizerConfig, config_json
-from .precision import autocast
 
 OUT = sk.ROOT / "training/out/motion"
 SEQ = 32  # steps
@@ -66,7 +67,7 @@ class Codebooks:
             x = flat[:, p]
             for depth in range(m.cfg.residual):
                 q = p * m.cfg.residual + depth
-                pick = torch.from_numpy(rng.choice(len(x), m.cfg.codes, replace=len(x) < m.cfg.codes))
+                pick = here(torch.from_numpy(rng.choice(len(x), m.cfg.codes, replace=len(x) < m.cfg.codes)))
                 m.codebooks[q] = x[pick] + torch.randn(m.cfg.codes, m.cfg.latent) * 1e-3
                 x = x - m.codebooks[q][torch.cdist(x, m.codebooks[q]).argmin(-1)]
         self.total.copy_(m.codebooks)
@@ -132,7 +133,7 @@ class Batches:
             out[b] = clip_io.sample(frames, np.where(over > len(frames) - 1, 2 * (len(frames) - 1) - over, over))  # short clips turn back
         # Dance anywhere on the stage.
         out[:, :, sk.LAYOUT["root"].start] += self.rng.normal(0, 0.05, (batch, 1))
-        return torch.from_numpy(out)
+        return here(torch.from_numpy(out))
 
 
 BODY_WEIGHT = torch.ones(len(sk.BODY))
@@ -147,7 +148,7 @@ def loss_of(y, x, model, weight, plant=2.0, still=0.3):
     rec = (F.smooth_l1_loss(dn, torch.zeros_like(dn), reduction="none", beta=0.5) * weight).mean()
     vel = ((dn[:, 1:] - dn[:, :-1]).abs() * weight).mean()
     py, px = sk.positions_torch(y), sk.positions_torch(x)
-    d = (py - px) * BODY_WEIGHT[:, None]
+    d = (py - px) * BODY_WEIGHT.to(px.device)[:, None]
     fk = d.abs().mean() + 3.0 * (d[:, 1:] - d[:, :-1]).abs().mean()
     # A foot that stands in the data stands in the picture.
     feet = [sk.BODY.index(sk.INDEX[n]) for n in ("leftFoot", "rightFoot")]
@@ -171,16 +172,16 @@ def report(model, clips, ids):
     """Joint error (cm) per part, velocity error and codebook use over whole clips."""
     err, foot, used = [], [], [set() for _ in range(model.cfg.slots)]
     for k in ids:
-        x = torch.from_numpy(clips[k])[None]
+        x = here(torch.from_numpy(clips[k])[None])
         tokens, _ = model.quantise(model.encode_latents(x))
         y = model.decode(tokens)
         for q in range(model.cfg.slots):
             used[q].update(tokens[0, :, q].tolist())
         px, py = sk.positions_torch(x[0]), sk.positions_torch(y[0])
-        err.append((px - py).norm(dim=-1).numpy())
+        err.append((px - py).norm(dim=-1).cpu().numpy())
         feet = [sk.BODY.index(sk.INDEX[n]) for n in ("leftFoot", "rightFoot")]
         on = x[0, 1:, sk.LAYOUT["contacts"]] > 0.5
-        foot.append(((py[1:, feet] - py[:-1, feet])[..., [0, 2]].norm(dim=-1)[on] * 30).numpy())
+        foot.append(((py[1:, feet] - py[:-1, feet])[..., [0, 2]].norm(dim=-1)[on] * 30).cpu().numpy())
     err = np.concatenate(err) * 100
     names = [sk.BONES[b] for b in sk.BODY]
     groups = {"root": ["hips"], "upper": ["chest", "leftLowerArm", "rightLowerArm"], "lower": ["leftLowerLeg", "rightLowerLeg", "leftFoot", "rightFoot"],
@@ -193,7 +194,7 @@ def report(model, clips, ids):
 
 
 def export(model, path, version, extra=None):
-    state = {k: v.half().contiguous() for k, v in model.state_dict().items()}
+    state = {k: v.half().cpu().contiguous() for k, v in model.state_dict().items()}
     assert all(torch.isfinite(v).all() for v in state.values())
     save_file(state, path, {"config": json.dumps(config_json(model.cfg)), "version": version, **(extra or {})})
 
@@ -201,7 +202,7 @@ def export(model, path, version, extra=None):
 def write_tokens(model, clips, path):
     """tokens (N/2, 10) of every clip and clip_start / 2, for the renderer's trainer."""
     with torch.no_grad():
-        tokens = torch.cat([model.quantise(model.encode_latents(torch.from_numpy(clips[k])[None]))[0][0] for k in range(len(clips))])
+        tokens = torch.cat([model.quantise(model.encode_latents(here(torch.from_numpy(clips[k])[None])))[0][0].cpu() for k in range(len(clips))])
     start = torch.from_numpy(clips.start // 2).int()
     assert len(tokens) == start[-1]
     save_file({"tokens": tokens.int().contiguous(), "clip_start": start}, path, {"names": json.dumps(clips.names)})
@@ -212,7 +213,7 @@ def write_tokens(model, clips, path):
 def write_pair_tokens(model, pairs, path):
     """tokens (N/2, 10) of the choreography, the plain and the mirrored."""
     for name, change in (("pair_tokens", lambda x: x), ("pair_tokens_mirror", sk.mirror)):
-        out = [model.quantise(model.encode_latents(torch.from_numpy(change(pairs["frames"][a:b].astype(np.float32)))[None]))[0][0] for a, b in zip(pairs["start"][:-1], pairs["start"][1:], strict=True)]
+        out = [model.quantise(model.encode_latents(here(torch.from_numpy(change(pairs["frames"][a:b].astype(np.float32)))[None])))[0][0].cpu() for a, b in zip(pairs["start"][:-1], pairs["start"][1:], strict=True)]
         save_file({"tokens": torch.cat(out).int().contiguous()}, path / f"{name}.safetensors")
 
 
@@ -225,7 +226,7 @@ def write_all_tokens(model, clips, pairs, folder):
 def polish_decoder(model, clips, pairs, minutes, folder, seed):
     """Trains the decoder alone on the choreography's tokens, with more weight on feet that stand. Tokens keep their meaning."""
     rng = np.random.default_rng(seed)
-    weight = torch.from_numpy(feature_scale(clips.frames[np.repeat(~clips.test, np.diff(clips.start))])[2])
+    weight = here(torch.from_numpy(feature_scale(clips.frames[np.repeat(~clips.test, np.diff(clips.start))])[2]))
     tables = [load_file(folder / f"pair_tokens{m}.safetensors")["tokens"] for m in ("", "_mirror")]
     opt = torch.optim.AdamW(model.decoder.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=1e-3)
     begun, step = time.time(), 0
@@ -240,7 +241,7 @@ def polish_decoder(model, clips, pairs, minutes, folder, seed):
             x = pairs["frames"][a : a + 2 * SEQ].astype(np.float32)
             frames.append(sk.mirror(x) if side else x)
             tokens.append(tables[side][a // 2 : a // 2 + SEQ])
-        x, tokens = torch.from_numpy(np.stack(frames)), torch.from_numpy(np.stack(tokens)).long()
+        x, tokens = here([torch.from_numpy(np.stack(frames)), torch.from_numpy(np.stack(tokens)).long()])
         with torch.no_grad():
             z = model.code_vectors(tokens).unflatten(2, (len(model.cfg.parts), model.cfg.residual)).sum(3).flatten(2)
         with autocast():
@@ -265,7 +266,7 @@ def main():
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=10.0, help="stop after this long, whatever the step")
     parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--threads", type=int, default=1)
+    compute.add_arguments(parser)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--polish-decoder", action="store_true", help="train the exported tokenizer's decoder alone, for --minutes")
     parser.add_argument("--write-tokens", action="store_true", help="write the tokens of clips and pairs by the exported tokenizer, nothing else")
@@ -274,7 +275,7 @@ def main():
     parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
+    compute.begin(args)
     clips = clip_io.load(args.out / "clips.safetensors")
     if args.write_tokens:
         from .train_motion import load_tokenizer
@@ -297,14 +298,14 @@ def main():
     mean, std, weight = feature_scale(clips.frames[np.repeat(~clips.test, np.diff(clips.start))])
     model.mean.copy_(torch.from_numpy(mean))
     model.std.copy_(torch.from_numpy(std))
-    weight = torch.from_numpy(weight)
+    weight = here(torch.from_numpy(weight))
     pairs = load_pairs(args.out / "pairs.safetensors")
     data, books = Batches(clips, args.seed, pairs), Codebooks(model)
     opt = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=1e-3)
     name = f"tokenizer_single{args.single}" if args.single else "tokenizer"
     ckpt, at, history = args.out / f"{name}.pt", 0, []
     if args.resume and ckpt.exists():
-        saved = torch.load(ckpt, weights_only=False)
+        saved = torch.load(ckpt, map_location=torch.get_default_device(), weights_only=False)
         model.load_state_dict(saved["model"])
         opt.load_state_dict(saved["opt"])
         books.count, books.total, books.idle = saved["books"]

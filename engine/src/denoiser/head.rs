@@ -27,8 +27,8 @@ const BODY: f32 = 2.0;
 /// How little each number is believed, against the mean weight of what is seen of it.
 const RELUCTANCE: [f64; MOVES] = [0.0, 0.02, 0.02, 0.05, 0.0, 0.02, 0.05];
 
-/// Reusable buffers.
-#[derive(Clone, Debug, Default)]
+/// Reusable buffers, (G, G) each.
+#[derive(Clone, Debug)]
 pub(super) struct HeadPiece {
     weight: Vec<f32>,
     rows: Vec<f32>,
@@ -37,6 +37,11 @@ pub(super) struct HeadPiece {
 }
 
 impl HeadPiece {
+    pub fn new(grid: usize) -> Self {
+        let map = vec![0.0; grid * grid];
+        HeadPiece { weight: map.clone(), rows: map.clone(), body: map.clone(), hold: map }
+    }
+
     /// Changes `flow`, (grid, grid, 2) in patches, over the head. `cover` and `alpha`, (grid, grid), are how much of each patch is head, and
     /// figure; `up` points from the neck to the crown, y down. Nothing changes where there is no head to be seen.
     pub fn apply(&mut self, cover: &[f32], up: Vec2, alpha: &[f32], grid: usize, flow: &mut [f32]) {
@@ -81,8 +86,7 @@ impl HeadPiece {
 }
 
 /// The mean of the patches within `width`, along rows, then along columns.
-fn blur(map: &mut [f32], rows: &mut Vec<f32>, grid: usize, width: usize) {
-    rows.resize(grid * grid, 0.0);
+fn blur(map: &mut [f32], rows: &mut [f32], grid: usize, width: usize) {
     let share = 1.0 / (2 * width + 1) as f32;
     let mean = |from: &[f32], to: &mut [f32], line: usize, step: usize| {
         for l in 0..grid {
@@ -188,7 +192,7 @@ mod tests {
         };
         let mut flow: Vec<f32> = (0..GRID * GRID).flat_map(|i| turn((i % GRID) as f32, (i / GRID) as f32).to_array()).collect();
         let before = flow.clone();
-        HeadPiece::default().apply(&cover, Vec2::NEG_Y, &alpha, GRID, &mut flow);
+        HeadPiece::new(GRID).apply(&cover, Vec2::NEG_Y, &alpha, GRID, &mut flow);
         for y in 5..14 {
             for x in 12..21 {
                 let off = at(&flow, x, y).distance(at(&before, x, y));
@@ -203,7 +207,7 @@ mod tests {
         let lumps = |x: usize, y: usize| Vec2::new((x as f32 * 1.9).sin(), (y as f32 * 2.3 + x as f32).cos()) * 2.0;
         let mut flow: Vec<f32> = (0..GRID * GRID).flat_map(|i| (Vec2::new(1.0, 0.0) + lumps(i % GRID, i / GRID)).to_array()).collect();
         let before = flow.clone();
-        HeadPiece::default().apply(&cover, Vec2::NEG_Y, &alpha, GRID, &mut flow);
+        HeadPiece::new(GRID).apply(&cover, Vec2::NEG_Y, &alpha, GRID, &mut flow);
         for y in 5..13 {
             for x in 12..20 {
                 let step = at(&flow, x + 1, y).distance(at(&flow, x, y));
@@ -224,12 +228,12 @@ mod tests {
         let nothing = vec![0.0; GRID * GRID];
         for (cover, up) in [(&nothing, Vec2::NEG_Y), (&cover, Vec2::ZERO), (&cover, Vec2::NAN)] {
             let mut now = flow.clone();
-            HeadPiece::default().apply(cover, up, &alpha, GRID, &mut now);
+            HeadPiece::new(GRID).apply(cover, up, &alpha, GRID, &mut now);
             assert_eq!(now, flow);
         }
         let mut broken = flow.clone();
         broken[(9 * GRID + 16) * 2] = f32::NAN;
-        HeadPiece::default().apply(&cover, Vec2::NEG_Y, &alpha, GRID, &mut broken);
+        HeadPiece::new(GRID).apply(&cover, Vec2::NEG_Y, &alpha, GRID, &mut broken);
         assert!(at(&broken, 15, 9).is_finite());
     }
 }

@@ -150,7 +150,7 @@ impl Denoiser {
             columns: vec![0.0; grid],
             time: vec![0.0; cfg.time_dim],
             features: vec![0.0; positions * cfg.channels[2]],
-            head: HeadPiece::default(),
+            head: HeadPiece::new(grid),
             alpha: vec![0.0; grid * grid],
             cfg,
         })
