@@ -15,8 +15,9 @@ const LEAST: f32 = 6.0;
 const MARGIN: usize = 1;
 /// Nearness to the figure of a place that belongs to nothing.
 const NOWHERE: f32 = 0.01;
-/// Most that the move may change over one patch, in patches: nothing folds.
+/// Most that the move may change over one patch, in patches: nothing folds, and a nod does not flatten the face.
 const STEEPEST: f32 = 0.5;
+const STEEPEST_ALONG: f32 = 0.15;
 /// Radii of a head that is small, and of one that is large, patches at a working size of 128; and how much the flow gives
 /// way on a small one. Those that the network learned from are small.
 const SMALL: f32 = 1.7;
@@ -104,7 +105,7 @@ fn blur(map: &mut [f32], rows: &mut [f32], grid: usize, width: usize) {
 fn middle(weight: &[f32], grid: usize) -> Option<(Vec2, f32)> {
     let at = |i: usize| Vec2::new((i % grid) as f32, (i / grid) as f32);
     let total: f32 = weight.iter().sum();
-    if !(total >= LEAST) {
+    if total.is_nan() || total < LEAST {
         return None;
     }
     let centre = weight.iter().enumerate().map(|(i, w)| at(i) * *w).sum::<Vec2>() / total;
@@ -138,7 +139,7 @@ fn fit(weight: &[f32], flow: &[[f32; 2]], place: impl Fn(usize) -> Vec2, right: 
 /// Gaussian elimination of a positive definite system with its right side as the last column.
 fn solve(mut m: [[f64; MOVES + 1]; MOVES]) -> Option<[f32; MOVES]> {
     for a in 0..MOVES {
-        if !(m[a][a] > 1e-9) {
+        if m[a][a].is_nan() || m[a][a] < 1e-9 {
             return None;
         }
         for b in 0..MOVES {
@@ -155,9 +156,10 @@ fn solve(mut m: [[f64; MOVES + 1]; MOVES]) -> Option<[f32; MOVES]> {
 
 fn bounded(mut fit: [f32; MOVES], radius: f32) -> [f32; MOVES] {
     let most = STEEPEST * radius;
-    for k in [1, 2, 5] {
+    for k in [1, 2] {
         fit[k] = fit[k].clamp(-most, most);
     }
+    fit[5] = fit[5].clamp(-STEEPEST_ALONG * radius, STEEPEST_ALONG * radius);
     for k in [3, 6] {
         fit[k] = fit[k].clamp(-0.25 * most, 0.25 * most);
     }
