@@ -31,7 +31,13 @@ test("the studio shows the way up to the screen", async () => {
   const stages = await page.$$eval("#waterfall th[scope=row]", (list) => list.map((th) => th.textContent));
   assert.deepEqual(stages, ["capture", "queue", "features", "beat", "motion", "puppet", "denoise", "compose", "encode", "send", "display"]);
   await page.waitForFunction(() => /\d ms/.test(document.querySelector("#seen").textContent));
-  const [total, seen] = await page.$$eval("#total, #seen", (list) => list.map((o) => parseFloat(o.textContent)));
+  // Each is the middle of frames of its own: after a late one they agree again soon.
+  const both = () => page.$$eval("#total, #seen", (list) => list.map((o) => parseFloat(o.textContent)));
+  let [total, seen] = await both();
+  for (let again = 0; again < 20 && seen < total; again++) {
+    await new Promise((r) => setTimeout(r, 500));
+    [total, seen] = await both();
+  }
   assert.ok(seen >= total, `seen ${seen} ms after its sound, sent after ${total} ms`);
 });
 
@@ -62,7 +68,8 @@ test("the trace has every stage of a frame, one after another, and serial stages
     const tid = traceEvents.find((e) => e.name === "thread_name" && e.args.name === name).tid;
     const spans = traceEvents.filter((e) => e.ph === "X" && e.tid === tid).sort((a, b) => a.ts - b.ts);
     assert.ok(spans.length > 20);
-    spans.slice(1).forEach((s, i) => assert.ok(spans[i].ts + spans[i].dur <= s.ts, `${spans[i].name} runs into ${s.name}`));
+    // Beginnings and lengths are whole microseconds, each rounded for itself.
+    spans.slice(1).forEach((s, i) => assert.ok(spans[i].ts + spans[i].dur <= s.ts + 1, `${spans[i].name} runs into ${s.name}`));
   }
   assert.equal((await fetch(`${odori.base}/api/sessions/${id}/trace?seconds=600`)).status, 400);
 });
