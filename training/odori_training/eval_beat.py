@@ -6,7 +6,8 @@ Every sixth MIDI tune (through the synthesiser, and through FluidSynth where it 
 at tempi from 60 to 180, songs with a tempo step, songs with a break, talk over music, a crowd over music that was MP3, and
 songs with drum loops that nobody was trained on. A beat counts within 70 ms, after
 six seconds; a downbeat likewise. `odori beats` says what it knows before a beat sounds; a peer's beats count when it
-reports them, with its own time for them.
+reports them, with its own time for them. Below the table: how soon each is on the beat again after a tempo step, whether it
+holds through a break, and how often it goes over to the off-beat.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from .eval_motion import f_score
 
 RATE = 24_000
 SETTLE = 6.0
+BREAK = (18.0, 24.0)  # seconds
 
 
 def cases(data: Path | None, seconds: float):
@@ -53,7 +55,7 @@ def cases(data: Path | None, seconds: float):
             talk = song.audio + music.speech(rng, len(song.audio)) * 0.6
             yield "talk over songs", f"{spec.genre}-{bpm}", talk, song.beats, song.downbeats
         if n % 3 == 1:
-            a, b = int(18 * RATE), int(24 * RATE)
+            a, b = (int(t * RATE) for t in BREAK)
             broken = song.audio.copy()
             broken[a:b] *= 0.003
             yield "a break of 6 s", f"{spec.genre}-{bpm}", broken, song.beats, song.downbeats
@@ -95,6 +97,37 @@ def judge(found, beats, length):
     return f, (1000 * np.median(near) if len(near) else np.nan)
 
 
+def recovery(found, beats):
+    """Beats after the greatest tempo step until four in a row are found."""
+    on = np.array([len(found) > 0 and np.abs(found - b).min() < 0.07 for b in beats])
+    step = int(np.argmax(np.abs(np.diff(np.log(np.diff(beats)))))) + 1
+    return next((n for n in range(len(on) - step - 4) if on[step + n : step + n + 4].all()), len(on) - step)
+
+
+def changes_of_mind(found, beats):
+    """How often it goes from the beat to the off-beat or back after ten seconds; None if it counts at another level."""
+    late = found[(found > 10) & (found < beats[-1])]
+    if len(late) < 8 or abs(np.log2(np.median(np.diff(late)) / np.median(np.diff(beats[beats > 10])))) > 0.15:
+        return None
+    phase = np.interp(late, beats, np.arange(len(beats))) % 1
+    off = ((phase > 0.35) & (phase < 0.65)).astype(int)
+    return int(np.abs(np.diff(off)).sum())
+
+
+def steadiness(cases, heard, name):
+    """A line of what `name`, whose beats are `heard`, does at a tempo step, in a break and over whole songs."""
+    of = lambda *groups: [(c, heard[c["wav"]]) for c in cases if c["group"] in groups]  # noqa: E731
+    steps = [recovery(f, np.array(c["beats"])) for c, f in of("a tempo step")]
+    held = []
+    for case, found in of("a break of 6 s"):
+        inside = [b for b in case["beats"] if BREAK[0] + 0.3 < b < BREAK[1]]
+        held.append(np.mean([len(found) > 0 and np.abs(found - b).min() < 0.07 for b in inside]))
+    minds = [changes_of_mind(f, np.array(c["beats"])) for c, f in of("songs", "drum loops")]
+    counted = [m for m in minds if m is not None]
+    return (f"{name}: on the beat again {np.median(steps):.0f} beats after a tempo step (worst {max(steps)}); {100 * np.mean(held):.0f} % of the beats in a break; "
+            f"of {len(counted)} songs counted at their own level {sum(m == 0 for m in counted)} without a change to the off-beat or back")  # fmt: skip
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=None, help="folder with music/midi/*.mid")
@@ -120,13 +153,14 @@ def main():
     groups = list(dict.fromkeys(c["group"] for c in listed))
     print(f"{'':22}" + "".join(f"{name:>28}" for name in trackers))
     print(f"{'F at 70 ms':22}" + "      beat  down   lag  cases" * len(trackers))
-    every = {name: [] for name in trackers}
+    every, heard = {name: [] for name in trackers}, {name: {} for name in trackers}
     for group in groups:
         line = f"{group:22}"
         for name, track in trackers.items():
             rows = []
             for case in (c for c in listed if c["group"] == group):
                 found, downs = track(args.keep / case["wav"])
+                heard[name][case["wav"]] = np.asarray(found)
                 row = judge(found, np.array(case["beats"]), case["seconds"])
                 if row is None:
                     continue
@@ -144,6 +178,8 @@ def main():
         r = np.array(rows)
         line += f"      {r[:, 0].mean():.3f} {np.nanmean(r[:, 2]):.3f} {np.nanmedian(r[:, 1]):+4.0f} {len(r):5}"
     print(line)
+    for name in trackers:
+        print(steadiness(listed, heard[name], name))
 
 
 if __name__ == "__main__":

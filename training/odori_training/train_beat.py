@@ -27,7 +27,7 @@ from .beat_model import BEATS, FASTEST, HOPS_PER_STEP, PLACES, POSITIONS, SLOWES
 from .compute import here
 
 CROP = 24 * 60
-VERSION = "1.2"
+VERSION = "1.3"
 DROP = 0.1
 # A song's first bars count for more: a dance that begins off the beat is seen at once. How much more, from which second, fading over how many.
 BEGINNING, BEGINS_S, FADES_S = 1.5, 2.0, 8.0
