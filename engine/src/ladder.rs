@@ -21,13 +21,24 @@ pub enum Rung {
     Lead,
     /// The warped reference alone.
     Puppet,
+    /// The same at every second frame.
+    HalfRate,
     /// The dancer comes to rest, and is drawn at every third frame.
     Idle,
 }
 
 impl Rung {
-    pub const ALL: [Rung; 8] =
-        [Rung::FourSteps, Rung::TwoSteps, Rung::OneStep, Rung::OneStep192, Rung::OneStep128, Rung::Lead, Rung::Puppet, Rung::Idle];
+    pub const ALL: [Rung; 9] = [
+        Rung::FourSteps,
+        Rung::TwoSteps,
+        Rung::OneStep,
+        Rung::OneStep192,
+        Rung::OneStep128,
+        Rung::Lead,
+        Rung::Puppet,
+        Rung::HalfRate,
+        Rung::Idle,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -38,6 +49,7 @@ impl Rung {
             Rung::OneStep128 => "denoise-1-128",
             Rung::Lead => "denoise-1-lead",
             Rung::Puppet => "puppet",
+            Rung::HalfRate => "puppet-half",
             Rung::Idle => "idle-pose",
         }
     }
@@ -47,7 +59,16 @@ impl Rung {
             Rung::FourSteps => 4,
             Rung::TwoSteps => 2,
             Rung::OneStep | Rung::OneStep192 | Rung::OneStep128 | Rung::Lead => 1,
-            Rung::Puppet | Rung::Idle => 0,
+            Rung::Puppet | Rung::HalfRate | Rung::Idle => 0,
+        }
+    }
+
+    /// One of so many frames is drawn; poses are made for all.
+    pub fn every(self) -> u32 {
+        match self {
+            Rung::HalfRate => 2,
+            Rung::Idle => 3,
+            _ => 1,
         }
     }
 
@@ -267,7 +288,7 @@ impl Ladder {
             unknown => *unknown = Some(cost_s / self.slowdown.max(1e-3)),
         }
         self.since_step_up = self.since_step_up.saturating_add(1);
-        let dear = cost_s > LATE_SHARE * self.budget.frame.as_secs_f32();
+        let dear = cost_s > LATE_SHARE * self.time_for(rung);
         let old = std::mem::take(&mut self.age) > self.budget.latency;
         self.look_whether_free(dear || old, self.measured[rung as usize].map(|free| cost_s / free.max(1e-6)));
         self.count(dear || old, dear);
@@ -311,14 +332,18 @@ impl Ladder {
             self.dear += u32::from(dear);
             self.calm = 0;
         } else {
-            // A resting dancer is drawn once in three frames.
-            self.calm += if self.rung() == Rung::Idle { IDLE_EVERY as u32 } else { 1 };
+            self.calm += self.rung().every();
         }
         if self.late >= LATE_FRAMES {
             self.step_down();
         } else if self.window >= LATE_WINDOW {
             (self.late, self.dear, self.window) = (0, 0, 0);
         }
+    }
+
+    /// Seconds that a drawn frame may take on a rung.
+    fn time_for(&self, rung: Rung) -> f32 {
+        self.budget.frame.as_secs_f32() * rung.every() as f32
     }
 
     /// What a frame would take on a rung now.
@@ -335,17 +360,16 @@ impl Ladder {
                 self.free_needed = (self.free_needed * 2).min(2 * MOST_PATIENCE);
             }
             // So slow a machine does not carry this rung, whatever was measured of it: not until it is a fifth faster.
-            let too_dear = 1.25 * UP_SHARE * self.budget.frame.as_secs_f32() / self.slowdown_at_step_up.max(1e-3);
+            let too_dear = 1.25 * UP_SHARE * self.time_for(self.rung()) / self.slowdown_at_step_up.max(1e-3);
             let cost = &mut self.costs[self.rung() as usize];
             *cost = Some(cost.map_or(too_dear, |c| c.max(too_dear)));
         }
-        let most = DOWN_SHARE * self.budget.frame.as_secs_f32();
         let below = &self.rungs[self.at + 1..];
-        let steps = below.iter().position(|r| self.expected(*r).is_none_or(|c| c <= most)).unwrap_or(below.len().saturating_sub(1));
+        let steps = below.iter().position(|r| self.expected(*r).is_none_or(|c| c <= DOWN_SHARE * self.time_for(*r))).unwrap_or(below.len().saturating_sub(1));
         match below.get(steps) {
-            // Frames that are cheap and old all the same wait for something else than the picture: resting won't help.
+            // Frames that are cheap and old all the same wait for something else than the picture: fewer won't help.
             None => {}
-            Some(Rung::Idle) if only_old => {}
+            Some(rung) if only_old && *rung > Rung::Puppet => {}
             Some(_) => self.at += steps + 1,
         }
         self.since_step_up = u32::MAX;
@@ -353,8 +377,10 @@ impl Ladder {
 
     /// To the dearest rung that will fit; `blind` is whether one that nothing is known of may be tried.
     fn step_up(&mut self, blind: bool) {
-        let most = UP_SHARE * self.budget.frame.as_secs_f32();
-        let fits = |j: usize| self.expected(self.rungs[j]).map_or(blind && j + 1 == self.at, |c| c <= most);
+        let fits = |j: usize| {
+            let rung = self.rungs[j];
+            self.expected(rung).map_or(blind && j + 1 == self.at, |c| c <= UP_SHARE * self.time_for(rung))
+        };
         match (0..self.at).find(|j| fits(*j)) {
             Some(j) => {
                 self.at = j;
@@ -372,9 +398,6 @@ impl Ladder {
         }
     }
 }
-
-/// Frames to a picture of a resting dancer.
-pub const IDLE_EVERY: u64 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -394,8 +417,7 @@ mod tests {
             Rung::OneStep => 13.0,
             Rung::OneStep192 => 9.0,
             Rung::OneStep128 | Rung::Lead => 6.5,
-            Rung::Puppet => 4.0,
-            Rung::Idle => 4.0,
+            Rung::Puppet | Rung::HalfRate | Rung::Idle => 4.0,
         }
     }
 
@@ -528,6 +550,8 @@ mod tests {
         (0..3).for_each(|_| ladder.missed());
         assert_eq!(ladder.rung(), Rung::Puppet);
         (0..3).for_each(|_| ladder.missed());
+        assert_eq!(ladder.rung(), Rung::HalfRate);
+        (0..3).for_each(|_| ladder.missed());
         assert_eq!(ladder.rung(), Rung::Idle);
         (0..30).for_each(|_| ladder.missed());
         run(&mut ladder, 600, free);
@@ -535,13 +559,33 @@ mod tests {
     }
 
     #[test]
+    fn on_a_machine_too_slow_for_every_frame_the_dance_goes_on_at_half_the_rate() {
+        // A puppet takes longer than a frame's time, and less than two's.
+        for slowdown in [8.0, 11.0] {
+            let mut ladder = Ladder::new(Rung::OneStep, 128, BUDGET);
+            ladder.set_costs(&Rung::ALL.map(|r| Some(micros(free(r) * 1e3))));
+            let rungs = run(&mut ladder, 900, |r| slowdown * free(r));
+            let dancing = rungs[30..].iter().filter(|r| **r == Rung::HalfRate).count();
+            assert!(dancing > 840, "{slowdown}: {dancing} of 870 frames");
+            run(&mut ladder, 150, free);
+            assert_eq!(ladder.rung(), Rung::OneStep, "{slowdown}");
+        }
+        // Longer than that: it rests, and gets up when there is time again.
+        let mut ladder = Ladder::new(Rung::OneStep, 128, BUDGET);
+        run(&mut ladder, 300, |r| 18.0 * free(r));
+        assert_eq!(ladder.rung(), Rung::Idle);
+        run(&mut ladder, 300, |r| 9.0 * free(r));
+        assert_eq!(ladder.rung(), Rung::HalfRate);
+    }
+
+    #[test]
     fn never_rises_above_the_best_rung_that_was_asked_for() {
         let mut ladder = Ladder::new(Rung::OneStep, 128, BUDGET);
         assert!(run(&mut ladder, 900, |_| 1.0).iter().all(|&r| r == Rung::OneStep));
-        assert!(Rung::from(Rung::OneStep, 128, false).eq([Rung::OneStep, Rung::Puppet, Rung::Idle]));
-        assert!(Rung::from(Rung::TwoSteps, 192, false).eq([Rung::TwoSteps, Rung::OneStep, Rung::OneStep128, Rung::Puppet, Rung::Idle]));
-        assert!(Rung::from(Rung::OneStep, 128, true).eq([Rung::OneStep, Rung::Lead, Rung::Puppet, Rung::Idle]));
-        assert!(Rung::from(Rung::Puppet, 128, true).eq([Rung::Puppet, Rung::Idle]));
+        assert!(Rung::from(Rung::OneStep, 128, false).eq([Rung::OneStep, Rung::Puppet, Rung::HalfRate, Rung::Idle]));
+        assert!(Rung::from(Rung::TwoSteps, 192, false).eq([Rung::TwoSteps, Rung::OneStep, Rung::OneStep128, Rung::Puppet, Rung::HalfRate, Rung::Idle]));
+        assert!(Rung::from(Rung::OneStep, 128, true).eq([Rung::OneStep, Rung::Lead, Rung::Puppet, Rung::HalfRate, Rung::Idle]));
+        assert!(Rung::from(Rung::Puppet, 128, true).eq([Rung::Puppet, Rung::HalfRate, Rung::Idle]));
     }
 
     #[test]
@@ -549,7 +593,7 @@ mod tests {
         // A denoised dancer takes 9 ms, a warped one 3, and each more 2 ms of something else.
         let costs = |dancers: f64| {
             let of = |r| match r {
-                Rung::Idle | Rung::Puppet => 3.0 * dancers,
+                Rung::Idle | Rung::HalfRate | Rung::Puppet => 3.0 * dancers,
                 Rung::Lead => 9.0 + 3.0 * (dancers - 1.0),
                 _ => 9.0 * dancers,
             };

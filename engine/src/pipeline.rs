@@ -390,7 +390,7 @@ impl Pipeline {
             picture.reckon_with(there);
             rung = picture.rung();
             let running = Running::start(Stage::Puppet);
-            let seen = draw && picture.wants(rung, tick);
+            let seen = draw && picture.wants(rung);
             keypoints = Some(picture.pose(&cast, seen));
             face = picture.face();
             watch.stop(running);
@@ -502,7 +502,7 @@ impl Pipeline {
         for rung in picture.rungs(self.size) {
             let Some(hold) = self.picture.as_mut().map(|p| p.hold(rung)) else { break };
             let mut times = Vec::with_capacity(frames);
-            // A rung is a frame in three where the dancer rests.
+            // The lowest rungs draw a frame in two or three.
             while times.len() <= frames {
                 let block: [f32; TICK_SAMPLES as usize] = std::array::from_fn(|_| sound.next().unwrap_or(0.0));
                 self.push_audio(&block);

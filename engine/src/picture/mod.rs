@@ -22,7 +22,7 @@ use crate::beat::BeatState;
 use crate::dance::group::MOST_DANCERS;
 use crate::denoiser::{DenoiseOutput, SIZES, TOKEN_SLOTS};
 use crate::features::HOP_FLOATS;
-use crate::ladder::{Budget, IDLE_EVERY, Ladder, Load, Rung};
+use crate::ladder::{Budget, Ladder, Load, Rung};
 use crate::pipeline::{Models, PipelineError};
 use crate::pose::{Camera, Keypoint, Pose};
 use crate::render::ground::MOST_SHADOWS;
@@ -109,8 +109,8 @@ pub(crate) struct Picture {
     reckoned: usize,
     sizes: Vec<usize>,
     best: Rung,
-    /// Tick of the newest picture.
-    drawn: u64,
+    /// Frames asked for since the newest picture.
+    passed: u32,
 }
 
 /// What a picture that is held to one rung would do otherwise.
@@ -147,7 +147,7 @@ impl Picture {
             sizes: std::iter::once(working_size).chain(below).collect(),
             drawer,
             best,
-            drawn: 0,
+            passed: 0,
         };
         let look = picture.fitting(seed).look(backend, models, avatar, 0)?;
         picture.looks.push(look);
@@ -188,9 +188,10 @@ impl Picture {
         self.voice.hear(hop);
     }
 
-    /// Whether a frame is drawn on a rung: a resting dancer is, now and then.
-    pub fn wants(&self, rung: Rung, tick: u64) -> bool {
-        rung != Rung::Idle || tick >= self.drawn + IDLE_EVERY
+    /// Whether a frame that is asked for is drawn on a rung: the lowest draw some of them.
+    pub fn wants(&mut self, rung: Rung) -> bool {
+        self.passed += 1;
+        self.passed >= rung.every()
     }
 
     pub fn ladder(&mut self) -> Option<&mut Ladder> {
@@ -268,7 +269,7 @@ impl Picture {
 
     /// The frame of the poses that were put on last, and what lies behind it; that is empty where nothing does.
     pub fn draw(&mut self, rung: Rung, cast: &Cast<'_>, tokens: &[[u16; TOKEN_SLOTS]], tick: u64, watch: &mut Stopwatch) -> Result<(&[u8], &[u8]), PipelineError> {
-        self.drawn = tick;
+        self.passed = 0;
         let running = Running::start(Step::Puppet);
         self.drawer.begin(self.full)?;
         watch.stop(running);
