@@ -111,8 +111,9 @@ impl Trace {
             events.push(json!({"ph": "M", "name": "thread_name", "pid": 1, "tid": track as u32, "args": {"name": track.name()}}));
             events.push(json!({"ph": "M", "name": "thread_sort_index", "pid": 1, "tid": track as u32, "args": {"sort_index": track as u32}}));
         }
-        for slot in self.last(now, length) {
-            events.extend(frame_events(&slot));
+        let slots = self.last(now, length);
+        for (n, slot) in slots.iter().enumerate() {
+            events.extend(frame_events(slot, slots.get(n + 1)));
         }
         json!({"displayTimeUnit": "ms", "traceEvents": events})
     }
@@ -150,7 +151,8 @@ impl Track {
     }
 }
 
-fn frame_events(slot: &Slot) -> Vec<Value> {
+/// The events of a frame, and what of them the next frame's cut short.
+fn frame_events(slot: &Slot, next: Option<&Slot>) -> Vec<Value> {
     let args = json!({"frame": slot.frame, "rung": slot.rung.name()});
     let mut events = Vec::new();
     let mut add = |ph: &str, name: &str, track: Track, at: u64, more: Value| {
@@ -160,7 +162,9 @@ fn frame_events(slot: &Slot) -> Vec<Value> {
         }
         events.push(event);
     };
-    let present = || Stage::ALL.into_iter().filter_map(|stage| slot.spans[stage as usize].map(|span| (stage, span)));
+    let of = |slot: &Slot| Stage::ALL.map(|stage| slot.spans[stage as usize].map(|span| (stage, span)));
+    let present = || of(slot).into_iter().flatten();
+    let following = || present().chain(next.into_iter().flat_map(|next| of(next).into_iter().flatten()));
     let Some(start) = present().map(|(_, s)| s.0).min() else { return events };
     let end = present().map(|(_, s)| s.0 + u64::from(s.1)).max().unwrap_or(start);
     let id = json!({"id": slot.frame});
@@ -169,8 +173,8 @@ fn frame_events(slot: &Slot) -> Vec<Value> {
         let track = Track::of(stage);
         match track {
             Track::Dancer | Track::Encoder => {
-                // A stage that ran for several hops of the frame is told whole, and drawn from its last beginning on.
-                let next = present().filter(|(s, span)| Track::of(*s) == track && span.0 > began).map(|(_, s)| s.0 - began).min();
+                // A stage that ran more than once is drawn from its last beginning on, as long as in all, till another begins.
+                let next = following().filter(|(s, span)| Track::of(*s) == track && span.0 > began).map(|(_, s)| s.0 - began).min();
                 add("X", stage.name(), track, began, json!({"dur": next.map_or(u64::from(cost), |n| n.min(cost.into()))}));
             }
             Track::Waiting | Track::Sending => {
@@ -215,7 +219,7 @@ mod tests {
         for frame in 0..90 {
             let at = frame * 33;
             trace.begin(frame, Rung::OneStep);
-            for (stage, at, ms) in [(Stage::Capture, at, 9), (Stage::Queue, at + 8, 1), (Stage::Features, at + 9, 4), (Stage::Motion, at + 10, 3), (Stage::Send, at + 14, 30)] {
+            for (stage, at, ms) in [(Stage::Capture, at, 9), (Stage::Queue, at + 8, 1), (Stage::Features, at + 9, 4), (Stage::Motion, at + 10, 3), (Stage::Compose, at + 13, 40), (Stage::Send, at + 14, 30)] {
                 trace.span(frame, span(epoch, stage, at, ms));
             }
         }
@@ -226,6 +230,8 @@ mod tests {
         assert_eq!((of("b", "frame"), of("e", "frame")), (30, 30));
         let features = events.iter().find(|e| e["name"] == "features").unwrap();
         assert_eq!(features["dur"], json!(1000), "it ends where the next stage begins");
+        let compose = events.iter().find(|e| e["name"] == "compose").unwrap();
+        assert_eq!(compose["dur"], json!(29000), "or the next frame's first");
         let motion = events.iter().find(|e| e["name"] == "motion").unwrap();
         assert_eq!((&motion["dur"], &motion["args"]["rung"], &motion["args"]["frame"]), (&json!(3000), &json!("denoise-1"), &json!(60)));
     }
