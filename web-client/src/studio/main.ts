@@ -31,7 +31,9 @@ let stopReports = () => {};
 let sender: { peer: Peer; stream: MediaStream } | null = null;
 let live = false;
 let viewers = 0;
-let busy = false;
+/** Actions under way or waiting. */
+let busy = 0;
+let last: Promise<void> = Promise.resolve();
 
 function say(text: string, kind: "" | "live" | "error" = ""): void {
   const state = element("state");
@@ -57,27 +59,27 @@ function reason(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Runs one user action: one at a time, with its fault shown. */
-async function act(action: () => Promise<void>): Promise<void> {
-  if (busy) return;
-  busy = true;
+/** Runs user actions one after another, each with its fault shown. */
+function act(action: () => Promise<void>): Promise<void> {
+  busy++;
   fault(null);
   refresh();
-  try {
-    await action();
-  } catch (error) {
-    fault(reason(error));
-    if (!live && session) {
-      await stop();
+  last = last.then(async () => {
+    try {
+      await action();
+    } catch (error) {
+      fault(reason(error));
+      if (!live && session) await stop();
+    } finally {
+      busy--;
+      refresh();
     }
-  } finally {
-    busy = false;
-    refresh();
-  }
+  });
+  return last;
 }
 
 function refresh(): void {
-  play.disabled = busy || session === null;
+  play.disabled = busy > 0 || session === null;
   panic.disabled = session === null;
   play.textContent = live ? "Stop" : "Start";
   picture.dataset.live = String(live);
@@ -137,7 +139,7 @@ function show(stream: MediaStream): void {
 }
 
 async function reconnect(): Promise<void> {
-  if (!session) return;
+  if (!session || !live) return;
   say("Reconnecting…");
   stopReports();
   await viewer?.close();
@@ -190,7 +192,7 @@ function status(s: Status): void {
   ].filter(Boolean).join(" · ");
   viewers = s.viewers;
   if (s.error) fault(s.error);
-  if (live && (s.state === "ended" || s.state === "failed")) void act(stop);
+  if (live && !busy && (s.state === "ended" || s.state === "failed")) void act(stop);
 }
 
 async function change(fields: Parameters<Api["change"]>[1]): Promise<void> {
@@ -282,7 +284,11 @@ function fillSources(songs: { id: string; title: string; seconds: number }[], up
     else if (id === "upload") source = { kind: "upload", name: upload! };
     else source = { kind: "song", id: id.slice("song:".length) };
     refresh();
-    if (live) void act(async () => { await stop(); await start(); });
+    void act(async () => {
+      if (!live) return;
+      await stop();
+      await start();
+    });
   });
 }
 
@@ -400,9 +406,11 @@ async function open(): Promise<void> {
     localStorage.removeItem(SESSION_KEY);
     session = null;
     live = false;
+    element("panels").inert = true;
     refresh();
     say("The session has ended. Reload the page for a new one.", "error");
   });
+  element("panels").inert = false;
   say("Ready");
 }
 
