@@ -17,7 +17,7 @@ from . import synth_drums as d
 from .synth import BEATS_PER_BAR, Note, Sample, SongSpec, Track
 
 RATE = 24_000
-# How many beats a loop is long: found by its length, its onsets and by ear.
+# How many beats a loop is long: by its length and where its onsets fall.
 BEATS = {"loop_amen": 4, "loop_amen_full": 16, "loop_breakbeat": 4, "loop_compus": 16, "loop_electric": 4, "loop_garzul": 16, "loop_industrial": 2,
          "loop_mehackit1": 4, "loop_mehackit2": 4, "loop_mika": 16, "loop_safari": 16, "loop_tabla": 16}  # fmt: skip
 # The hits that may stand for a drum of the kit.

@@ -1,6 +1,6 @@
 """What the training data is made to hear: songs with exactly known beats, and what happens to sound before it is heard.
 
-`Sources.of` says what there is to play with; `song` makes one; `spoil` puts it in a room with people, a bad microphone
+`Sources.of` says what there is to play with; `tune` and `invented` make a song; `spoil` puts it in a room with people, a bad microphone
 and an MP3 between. Used by beat_data and motion_data.
 """
 
@@ -170,7 +170,7 @@ def noise(rng, n: int) -> np.ndarray:
 
 
 def crowd(rng, n: int) -> np.ndarray:
-    """People: talk of many at once, and applause and calls that swell and die away. RMS about 0.1."""
+    """People: talk of many at once, and applause that swells and dies away. RMS about 0.1."""
     babble = sum(np.roll(speech(rng, n), int(rng.integers(n))) for _ in range(5))
     claps = np.zeros(n, np.float32)
     at = rng.integers(0, n, int(rng.uniform(20, 120) * n / RATE))
@@ -185,7 +185,7 @@ def crowd(rng, n: int) -> np.ndarray:
 
 
 def mp3(audio: np.ndarray, rng) -> np.ndarray:
-    """What is left after MP3 at 40 to 130 kbit/s mono, in time with what went in."""
+    """What is left after MP3 at 48 to 130 kbit/s mono, in time with what went in."""
     coded = io.BytesIO()
     soundfile.write(coded, np.clip(audio, -1, 1), RATE, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode="CONSTANT", compression_level=float(rng.uniform(0.2, 0.75)))
     coded.seek(0)

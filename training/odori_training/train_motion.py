@@ -252,7 +252,7 @@ def main():
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--begin", type=Path, metavar="WEIGHTS", help="go on from these weights instead of chance")
     parser.add_argument("--without", choices=["music", "motion"], help="hide that sink's mean, as an ablation")
-    parser.add_argument("--size", choices=list(SIZES), default="base", help="base is what ships, 5 M parameters; small a quarter of it; large 45 M, for a GPU to train and to run")
+    parser.add_argument("--size", choices=list(SIZES), default="base", help="base is what ships, 5 M parameters; small a third of it; large 50 M, for a GPU to train and to run")
     parser.add_argument("--export", type=Path, default=sk.ROOT / "models/motion.safetensors")
     parser.add_argument("--export-only", action="store_true", help="export the last checkpoint and stop")
     parser.add_argument("--seed", type=int, default=4)
