@@ -1,6 +1,8 @@
 //! What the host computes for the denoiser: time features, keypoint maps, the picture that is shown.
 //! The same formulas as `training/odori_training/renderer_model.py`. Must not know plans or backends.
 
+use multiversion::multiversion;
+
 /// The times of an n-step sampling: 1, (n - 1) / n, ... 1 / n.
 pub fn step_time(step: u32, steps: u32) -> f32 {
     1.0 - step as f32 / steps as f32
@@ -31,33 +33,46 @@ pub struct Keypoint {
 /// A Gaussian of `sigma` patches round every keypoint, times its confidence; then as many again times its depth in
 /// units of `depth_scale`.
 ///
-/// `out` is (grid, grid, 2 * keypoints). `columns` is scratch of `grid` floats.
-pub fn keypoint_maps(keypoints: &[Keypoint], grid: usize, sigma: f32, depth_scale: f32, columns: &mut [f32], out: &mut [f32]) {
+/// `out` is (grid, grid, 2 * keypoints). `bells` is scratch of (grid + 2) * keypoints floats.
+#[multiversion(targets("x86_64+avx2"))]
+pub fn keypoint_maps(keypoints: &[Keypoint], grid: usize, sigma: f32, depth_scale: f32, bells: &mut [f32], out: &mut [f32]) {
     let n = keypoints.len();
     let scale = -0.5 / (sigma * sigma);
     let bell = |i: usize, centre: f32| {
         let d = i as f32 + 0.5 - centre * grid as f32;
         (d * d * scale).exp()
     };
-    for (k, p) in keypoints.iter().enumerate() {
-        // A keypoint that is not a number says nothing.
-        let known = [p.x, p.y, p.confidence, p.depth].iter().all(|v| v.is_finite());
-        for (i, c) in columns.iter_mut().enumerate() {
-            *c = if known { bell(i, p.x) } else { 0.0 };
+    // A keypoint that is not a number says nothing.
+    let known = |p: &Keypoint| [p.x, p.y, p.confidence, p.depth].iter().all(|v| v.is_finite());
+    let (columns, rows) = bells.split_at_mut(grid * n);
+    for (i, column) in columns.chunks_exact_mut(n).enumerate() {
+        for (c, p) in column.iter_mut().zip(keypoints) {
+            *c = if known(p) { bell(i, p.x) } else { 0.0 };
         }
-        let (confidence, depth) = if known { (p.confidence, (p.depth / depth_scale).clamp(-2.0, 2.0)) } else { (0.0, 0.0) };
-        for row in 0..grid {
-            let r = if known { bell(row, p.y) } else { 0.0 };
-            for (column, &c) in columns.iter().enumerate() {
-                let at = (row * grid + column) * 2 * n + k;
-                out[at] = confidence * r * c;
-                out[at + n] = depth * r * c;
+    }
+    let (confident, deep) = rows.split_at_mut(n);
+    for (row, line) in out.chunks_exact_mut(grid * 2 * n).enumerate() {
+        for ((confident, deep), p) in confident.iter_mut().zip(deep.iter_mut()).zip(keypoints) {
+            (*confident, *deep) = (0.0, 0.0);
+            if known(p) {
+                let r = bell(row, p.y);
+                (*confident, *deep) = (p.confidence * r, (p.depth / depth_scale).clamp(-2.0, 2.0) * r);
+            }
+        }
+        for (cell, column) in line.chunks_exact_mut(2 * n).zip(columns.chunks_exact(n)) {
+            let (confidence, depth) = cell.split_at_mut(n);
+            for ((o, r), c) in confidence.iter_mut().zip(&*confident).zip(column) {
+                *o = r * c;
+            }
+            for ((o, r), c) in depth.iter_mut().zip(&*deep).zip(column) {
+                *o = r * c;
             }
         }
     }
 }
 
 /// The figure's share of every patch, (size / patch)^2, of a picture (size, size, 4).
+#[multiversion(targets("x86_64+avx2"))]
 pub fn patch_alpha(image: &[f32], size: usize, patch: usize, out: &mut [f32]) {
     let grid = size / patch;
     out.fill(0.0);
@@ -73,6 +88,7 @@ pub fn patch_alpha(image: &[f32], size: usize, patch: usize, out: &mut [f32]) {
 ///
 /// `image` (size, size, 4); `flow` (grid, grid, 2) x and y in patches, enlarged bilinearly and held within `limit`;
 /// gives the picture in `moved` (size, size, 4) and the flow in pixels in `pixels` (size, size, 2).
+#[multiversion(targets("x86_64+avx2"))]
 pub fn displace(image: &[f32], size: usize, flow: &[f32], grid: usize, limit: f32, moved: &mut [f32], pixels: &mut [f32]) {
     let patch = (size / grid) as f32;
     let flow = flow.as_chunks::<2>().0;
@@ -101,6 +117,7 @@ pub fn displace(image: &[f32], size: usize, flow: &[f32], grid: usize, limit: f3
 }
 
 /// A square picture between pixels; beyond it there is nothing.
+#[inline(always)]
 fn between(image: &[[f32; 4]], size: usize, x: f32, y: f32) -> [f32; 4] {
     let (x0, y0) = (x.floor(), y.floor());
     let (kx, ky) = (x - x0, y - y0);
@@ -133,6 +150,7 @@ pub struct Belief {
 /// The picture that is shown: corrections of the moved warp shrunk by the dead zone, so that what is right stays
 /// untouched, and the silhouette changed only where the network is sure; alpha in 0..1, colours in 0..alpha.
 /// Anything that is not a number becomes 0.
+#[multiversion(targets("x86_64+avx2"))]
 pub fn settle(rgba: &mut [f32], moved: &[f32], belief: Belief) {
     const LEAST: f32 = 1.0 / 64.0;
     let bounded = |v: f32, hi: f32| if v.is_nan() { 0.0 } else { v.clamp(0.0, hi) };

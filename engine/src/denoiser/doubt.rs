@@ -4,6 +4,8 @@
 //! there is nothing to correct, and a network of few steps only blurs. So its picture counts in proportion to how
 //! much of the warp nearby is doubtful: filled in, hidden in the reference, or foreshortened.
 
+use multiversion::multiversion;
+
 use super::{DenoiseInput, DenoiseOutput};
 
 /// Working pixels around a doubtful place that the network may change too, at a working size of 128.
@@ -13,6 +15,7 @@ const REACH: usize = 3;
 const HAZE: f32 = 0.6;
 const SOLID: f32 = 0.95;
 
+#[inline(always)]
 fn smoothstep(from: f32, to: f32, x: f32) -> f32 {
     let t = ((x - from) / (to - from)).clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
@@ -28,39 +31,61 @@ pub struct Doubt {
 impl Doubt {
     /// Blends `out` towards the moved warp where the warp is sure; `gain` is how quickly doubt lets the network speak.
     pub fn apply(&mut self, input: &DenoiseInput<'_>, size: usize, gain: f32, out: &mut DenoiseOutput) {
-        let reach = REACH * size / 128;
-        self.rows.resize(size * size, 0.0);
-        self.gate.resize(size * size, 0.0);
-        // Validity arrives weighted by alpha: what is missing from it is doubt.
-        let warp = input.warp.as_chunks::<4>().0;
-        for ((g, w), v) in self.gate.iter_mut().zip(warp).zip(input.validity) {
-            *g = ((w[3] - v) * gain).clamp(0.0, 1.0);
+        apply(self, input, size, gain, out);
+    }
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn apply(doubt: &mut Doubt, input: &DenoiseInput<'_>, size: usize, gain: f32, out: &mut DenoiseOutput) {
+    let reach = REACH * size / 128;
+    doubt.rows.resize(size * size, 0.0);
+    doubt.gate.resize(size * size, 0.0);
+    // Validity arrives weighted by alpha: what is missing from it is doubt.
+    let warp = input.warp.as_chunks::<4>().0;
+    for ((g, w), v) in doubt.gate.iter_mut().zip(warp).zip(input.validity) {
+        *g = ((w[3] - v) * gain).clamp(0.0, 1.0);
+    }
+    widen_rows(&doubt.gate, &mut doubt.rows, size, reach);
+    widen_columns(&doubt.rows, &mut doubt.gate, size, reach);
+    let moved = out.moved.as_chunks::<4>().0;
+    for (((p, w), m), g) in out.rgba.as_chunks_mut::<4>().0.iter_mut().zip(moved).zip(&mut out.mask).zip(&doubt.gate) {
+        // A silhouette grows by solid places, not by haze.
+        let solid = if p[3] > w[3] { smoothstep(HAZE, SOLID, p[3]) } else { 1.0 };
+        let g = g * (w[3] + (1.0 - w[3]) * solid);
+        for (v, w) in p.iter_mut().zip(w) {
+            *v = w + g * (*v - w);
         }
-        widen(&self.gate, &mut self.rows, size, 1, size, reach);
-        widen(&self.rows, &mut self.gate, 1, size, size, reach);
-        let moved = out.moved.as_chunks::<4>().0;
-        for (((p, w), m), g) in out.rgba.as_chunks_mut::<4>().0.iter_mut().zip(moved).zip(&mut out.mask).zip(&self.gate) {
-            // A silhouette grows by solid places, not by haze.
-            let solid = if p[3] > w[3] { smoothstep(HAZE, SOLID, p[3]) } else { 1.0 };
-            let g = g * (w[3] + (1.0 - w[3]) * solid);
-            for (v, w) in p.iter_mut().zip(w) {
-                *v = w + g * (*v - w);
-            }
-            *m = 1.0 + g * (*m - 1.0);
+        *m = 1.0 + g * (*m - 1.0);
+    }
+}
+
+/// The largest value within `reach` to the left and right.
+#[multiversion(targets("x86_64+avx2"))]
+fn widen_rows(from: &[f32], to: &mut [f32], size: usize, reach: usize) {
+    for (from, to) in from.chunks_exact(size).zip(to.chunks_exact_mut(size)) {
+        to.copy_from_slice(from);
+        for d in 1..=reach {
+            larger(&mut to[d..], &from[..size - d]);
+            larger(&mut to[..size - d], &from[d..]);
         }
     }
 }
 
-/// The largest value within `reach` along one axis: lines lie `line` apart, their points `step`.
-fn widen(from: &[f32], to: &mut [f32], line: usize, step: usize, size: usize, reach: usize) {
-    for l in 0..size {
-        for i in 0..size {
-            let mut most = 0.0f32;
-            for j in i.saturating_sub(reach)..=(i + reach).min(size - 1) {
-                most = most.max(from[l * line + j * step]);
-            }
-            to[l * line + i * step] = most;
+/// The largest value within `reach` above and below.
+#[multiversion(targets("x86_64+avx2"))]
+fn widen_columns(from: &[f32], to: &mut [f32], size: usize, reach: usize) {
+    for (y, to) in to.chunks_exact_mut(size).enumerate() {
+        to.fill(0.0);
+        for near in from.chunks_exact(size).take(y + reach + 1).skip(y.saturating_sub(reach)) {
+            larger(to, near);
         }
+    }
+}
+
+#[inline(always)]
+fn larger(to: &mut [f32], other: &[f32]) {
+    for (to, other) in to.iter_mut().zip(other) {
+        *to = if *other > *to { *other } else { *to };
     }
 }
 

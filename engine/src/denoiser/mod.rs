@@ -104,7 +104,7 @@ pub struct Denoiser {
     /// (W, W, 4), the output before this one; zeros after a reset.
     previous: Vec<f32>,
     maps: Vec<f32>,
-    columns: Vec<f32>,
+    bells: Vec<f32>,
     time: Vec<f32>,
     features: Vec<f32>,
     head: HeadPiece,
@@ -147,7 +147,7 @@ impl Denoiser {
             flow: vec![0.0; grid * grid * 2],
             previous: vec![0.0; size * size * 4],
             maps: vec![0.0; grid * grid * network::MAPS],
-            columns: vec![0.0; grid],
+            bells: vec![0.0; (grid + 2) * KEYPOINTS],
             time: vec![0.0; cfg.time_dim],
             features: vec![0.0; positions * cfg.channels[2]],
             head: HeadPiece::new(grid),
@@ -216,7 +216,7 @@ impl Denoiser {
         }
 
         let grid = self.size / self.cfg.patch;
-        conditions::keypoint_maps(input.keypoints, grid, self.cfg.keypoint_sigma, self.cfg.depth_scale, &mut self.columns, &mut self.maps);
+        conditions::keypoint_maps(input.keypoints, grid, self.cfg.keypoint_sigma, self.cfg.depth_scale, &mut self.bells, &mut self.maps);
         for ((x, warp), noise) in self.x.iter_mut().zip(input.warp).zip(&self.noise) {
             *x = warp + self.cfg.noise * noise;
         }

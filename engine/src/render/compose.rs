@@ -2,10 +2,12 @@
 //!
 //! Values are stored sRGB as 0 to 1, premultiplied; nothing is linearised. No allocation after the first frame.
 
-use glam::Vec2;
+use glam::{Vec2, Vec4};
+use multiversion::multiversion;
 
 use super::cpu::{PuppetPicture, Rect};
 use super::Size;
+use super::whole::codes;
 
 /// Channels of the puppet at the working size: premultiplied RGBA, then validity.
 pub const WORK_CHANNELS: usize = 5;
@@ -14,6 +16,7 @@ pub const WORK_CHANNELS: usize = 5;
 pub const DENOISED_CHANNELS: usize = 11;
 
 /// Box filter with exact coverage into `out`: work.height * work.width * 5.
+#[multiversion(targets("x86_64+avx2"))]
 pub fn downsample(picture: &PuppetPicture, work: Size, out: &mut [f32]) {
     let (fw, fh) = (picture.width, picture.height);
     let (sx, sy) = (fw as f32 / work.width as f32, fh as f32 / work.height as f32);
@@ -51,6 +54,7 @@ pub fn downsample(picture: &PuppetPicture, work: Size, out: &mut [f32]) {
 }
 
 /// Whole pixels only (512 to 128), in integers.
+#[inline(always)]
 fn downsample_whole(picture: &PuppetPicture, pixels: &[[u8; 4]], factor: usize, work: Size, out: &mut [f32]) {
     let fw = picture.width;
     let k = 1.0 / (255 * factor * factor) as f32;
@@ -74,40 +78,49 @@ fn downsample_whole(picture: &PuppetPicture, pixels: &[[u8; 4]], factor: usize, 
     }
 }
 
-/// Nearest whole code value of a number in 0 to 255: the low bits of the sum with 2^23.
 #[inline(always)]
-fn code(v: f32) -> u8 {
-    (v + 8_388_608.0).to_bits() as u8
+fn numbers(p: [u8; 4]) -> Vec4 {
+    Vec4::from_array(p.map(f32::from))
 }
 
 /// One column of the vertically interpolated working row: pictures in code values (0 to 255), the mask 0 to 1, the flow
 /// in pixels of the frame.
 #[derive(Clone, Copy, Default)]
 struct Column {
-    denoised: [f32; 4],
-    moved: [f32; 4],
+    denoised: Vec4,
+    moved: Vec4,
     mask: f32,
-    flow: [f32; 2],
+    flow: Vec2,
+}
+
+impl Column {
+    /// Whether anything is to be seen there.
+    #[inline(always)]
+    fn shows(&self) -> bool {
+        self.denoised.w >= 0.4 || self.moved.w >= 0.4
+    }
 }
 
 /// Flow, in pixels of the frame, below which a pixel counts as unmoved.
 const STILL_PX: f32 = 1.0 / 64.0;
 
 /// The warp between pixels, in code values; beyond the picture there is nothing.
-#[inline]
-fn between(warp: &[[u8; 4]], width: usize, height: usize, x: f32, y: f32) -> [f32; 4] {
+#[inline(always)]
+fn between(warp: &[[u8; 4]], width: usize, height: usize, x: f32, y: f32) -> Vec4 {
     let (x0, y0) = (x.floor(), y.floor());
     let (kx, ky) = (x - x0, y - y0);
-    let at = |u: f32, v: f32| -> [f32; 4] {
-        let inside = u >= 0.0 && v >= 0.0 && u < width as f32 && v < height as f32;
-        if inside { warp[v as usize * width + u as usize].map(f32::from) } else { [0.0; 4] }
+    let (u, v) = (x0 as i32, y0 as i32);
+    let inside = |u: i32, v: i32| (0..width as i32).contains(&u) && (0..height as i32).contains(&v);
+    let corners = if inside(u, v) && inside(u + 1, v + 1) {
+        let at = v as usize * width + u as usize;
+        let (up, down) = (&warp[at..at + 2], &warp[at + width..at + width + 2]);
+        [up[0], up[1], down[0], down[1]]
+    } else {
+        [(u, v), (u + 1, v), (u, v + 1), (u + 1, v + 1)].map(|(u, v)| if inside(u, v) { warp[v as usize * width + u as usize] } else { [0; 4] })
     };
-    let (a, b) = (at(x0, y0), at(x0 + 1.0, y0));
-    let (c, d) = (at(x0, y0 + 1.0), at(x0 + 1.0, y0 + 1.0));
-    std::array::from_fn(|i| {
-        let (up, down) = (a[i] + (b[i] - a[i]) * kx, c[i] + (d[i] - c[i]) * kx);
-        up + (down - up) * ky
-    })
+    let [a, b, c, d] = corners.map(numbers);
+    let (up, down) = (a + (b - a) * kx, c + (d - c) * kx);
+    up + (down - up) * ky
 }
 
 /// Working pixels by which the denoised figure may be larger than the puppet.
@@ -130,8 +143,12 @@ fn tap(i: usize, origin: f32, span: f32, work: usize) -> (u32, u32, f32) {
 }
 
 /// Lays a premultiplied pixel over another.
-#[inline]
+#[inline(always)]
 fn over(under: &mut [u8; 4], pixel: [u8; 4]) {
+    if pixel[3] == 255 || *under == [0; 4] {
+        *under = pixel;
+        return;
+    }
     let keep = 255 - pixel[3] as u32;
     for c in 0..4 {
         under[c] = (pixel[c] as u32 + (under[c] as u32 * keep + 127) / 255).min(255) as u8;
@@ -142,78 +159,89 @@ impl Composer {
     /// Lays a figure over `out`, picture.height * picture.width * 4 bytes, as opaque as `fade` says. `denoised` is
     /// work * [`DENOISED_CHANNELS`] and covers the figure's own picture.
     pub fn compose(&mut self, picture: &PuppetPicture, work: Size, denoised: Option<&[f32]>, fade: f32, out: &mut [u8]) {
-        let (fw, fh) = (picture.width, picture.height);
-        let (origin, span) = (picture.origin, picture.span);
-        let frame: &mut [[u8; 4]] = bytemuck::cast_slice_mut(out);
-        let warp: &[[u8; 4]] = bytemuck::cast_slice(&picture.rgba);
-        let fade = (fade.clamp(0.0, 1.0) * 256.0) as u32;
-        let lay = |under: &mut [u8; 4], pixel: [u8; 4]| match fade {
-            256 => over(under, pixel),
-            _ => over(under, pixel.map(|v| ((v as u32 * fade) >> 8) as u8)),
-        };
-        let Some(denoised) = denoised else {
-            let Rect { x0, y0, x1, y1 } = picture.drawn;
-            for y in y0..y1 {
-                let row = y * fw + x0..y * fw + x1;
-                frame[row.clone()].iter_mut().zip(&warp[row]).filter(|(_, w)| w[3] > 0).for_each(|(o, w)| lay(o, *w));
-            }
-            return;
-        };
-        let taps_for = Some((fw, work.width, origin.x, span.x));
-        if self.taps_for != taps_for {
-            self.taps_for = taps_for;
-            self.taps.clear();
-            self.taps.extend((0..fw).map(|x| tap(x, origin.x, span.x, work.width)));
-        }
-        self.row.resize(work.width, Column::default());
-        let enlarge = [span.x / work.width as f32, span.y / work.height as f32];
-        let Rect { x0, y0, x1, y1 } = reach(picture, enlarge);
-        let stride = work.width * DENOISED_CHANNELS;
-        let outside = |i: usize, origin: f32, span: f32| !(0.0..span).contains(&(i as f32 + 0.5 - origin));
+        compose(self, picture, work, denoised, fade, out);
+    }
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn compose(composer: &mut Composer, picture: &PuppetPicture, work: Size, denoised: Option<&[f32]>, fade: f32, out: &mut [u8]) {
+    let (fw, fh) = (picture.width, picture.height);
+    let (origin, span) = (picture.origin, picture.span);
+    let frame: &mut [[u8; 4]] = bytemuck::cast_slice_mut(out);
+    let warp: &[[u8; 4]] = bytemuck::cast_slice(&picture.rgba);
+    let fade = (fade.clamp(0.0, 1.0) * 256.0) as u32;
+    let lay = |under: &mut [u8; 4], pixel: [u8; 4]| match fade {
+        256 => over(under, pixel),
+        _ => over(under, pixel.map(|v| ((v as u32 * fade) >> 8) as u8)),
+    };
+    let Some(denoised) = denoised else {
+        let Rect { x0, y0, x1, y1 } = picture.drawn;
         for y in y0..y1 {
             let row = y * fw + x0..y * fw + x1;
-            let beyond = outside(y, origin.y, span.y);
-            let (a, b, k) = tap(y, origin.y, span.y, work.height);
-            let at = |r: u32| r as usize * stride..(r as usize + 1) * stride;
-            self.mix_rows(&denoised[at(a)], &denoised[at(b)], k, enlarge);
-            for (x, ((o, w), &(l, r, k))) in (x0..).zip(frame[row.clone()].iter_mut().zip(&warp[row]).zip(&self.taps[x0..x1])) {
-                // The network saw the figure's own picture only: beyond it the warp stands alone.
-                if beyond || outside(x, origin.x, span.x) {
-                    lay(o, *w);
-                    continue;
-                }
-                let (l, r) = (&self.row[l as usize], &self.row[r as usize]);
-                // Most of a frame is empty.
-                if [l.denoised[3], r.denoised[3], l.moved[3], r.moved[3]].iter().all(|&a| a < 0.4) {
-                    continue;
-                }
-                let shift: [f32; 2] = std::array::from_fn(|i| l.flow[i] + (r.flow[i] - l.flow[i]) * k);
-                let still = shift.iter().all(|s| s.abs() < STILL_PX);
-                let sharp = if still { w.map(f32::from) } else { between(warp, fw, fh, x as f32 + shift[0], y as f32 + shift[1]) };
-                let mask = l.mask + (r.mask - l.mask) * k;
-                let mut v = [0.0f32; 4];
-                for c in 0..4 {
-                    let clean = l.denoised[c] + (r.denoised[c] - l.denoised[c]) * k;
-                    let low = l.moved[c] + (r.moved[c] - l.moved[c]) * k;
-                    v[c] = clean + mask * (sharp[c] - low);
-                }
-                let alpha = v[3].clamp(0.0, 255.0);
-                lay(o, v.map(|v| code(v.max(0.0).min(alpha))));
+            frame[row.clone()].iter_mut().zip(&warp[row]).filter(|(_, w)| w[3] > 0).for_each(|(o, w)| lay(o, *w));
+        }
+        return;
+    };
+    let taps_for = Some((fw, work.width, origin.x, span.x));
+    if composer.taps_for != taps_for {
+        composer.taps_for = taps_for;
+        composer.taps.clear();
+        composer.taps.extend((0..fw).map(|x| tap(x, origin.x, span.x, work.width)));
+    }
+    composer.row.resize(work.width, Column::default());
+    let enlarge = [span.x / work.width as f32, span.y / work.height as f32];
+    let Rect { x0, y0, x1, y1 } = reach(picture, enlarge);
+    let stride = work.width * DENOISED_CHANNELS;
+    // The network saw the figure's own picture only: beyond it the warp stands alone.
+    let inside = |i: usize, origin: f32, span: f32| (0.0..span).contains(&(i as f32 + 0.5 - origin));
+    let own = (x0..x1).find(|&x| inside(x, origin.x, span.x)).unwrap_or(x1);
+    let own = own..(own..x1).find(|&x| !inside(x, origin.x, span.x)).unwrap_or(x1);
+    for y in y0..y1 {
+        let line = y * fw;
+        let (frame, shown) = (&mut frame[line..line + fw], &warp[line..line + fw]);
+        let own = if inside(y, origin.y, span.y) { own.clone() } else { x1..x1 };
+        for x in (x0..own.start).chain(own.end..x1) {
+            lay(&mut frame[x], shown[x]);
+        }
+        if own.is_empty() {
+            continue;
+        }
+        let (a, b, k) = tap(y, origin.y, span.y, work.height);
+        let at = |r: u32| r as usize * stride..(r as usize + 1) * stride;
+        mix_rows(&mut composer.row, &denoised[at(a)], &denoised[at(b)], k, enlarge);
+        // Most of a frame is empty.
+        let Some(first) = composer.row.iter().position(Column::shows) else { continue };
+        let last = composer.row.iter().rposition(Column::shows).unwrap_or(first);
+        let own = own.start + composer.taps[own.clone()].partition_point(|t| (t.1 as usize) < first)..own.start + composer.taps[own].partition_point(|t| t.0 as usize <= last);
+        for x in own {
+            let (l, r, k) = composer.taps[x];
+            let (l, r) = (&composer.row[l as usize], &composer.row[r as usize]);
+            if !l.shows() && !r.shows() {
+                continue;
             }
+            let shift = l.flow + (r.flow - l.flow) * k;
+            let still = shift.abs().max_element() < STILL_PX;
+            let sharp = if still { numbers(shown[x]) } else { between(warp, fw, fh, x as f32 + shift.x, y as f32 + shift.y) };
+            let mask = l.mask + (r.mask - l.mask) * k;
+            let clean = l.denoised + (r.denoised - l.denoised) * k;
+            let low = l.moved + (r.moved - l.moved) * k;
+            let v = clean + mask * (sharp - low);
+            lay(&mut frame[x], codes(v.max(Vec4::ZERO).min(Vec4::splat(v.w.clamp(0.0, 255.0)))));
         }
     }
+}
 
-    fn mix_rows(&mut self, top: &[f32], bottom: &[f32], k: f32, enlarge: [f32; 2]) {
-        let rows = top.as_chunks::<DENOISED_CHANNELS>().0.iter().zip(bottom.as_chunks::<DENOISED_CHANNELS>().0);
-        for (o, (t, b)) in self.row.iter_mut().zip(rows) {
-            let v: [f32; DENOISED_CHANNELS] = std::array::from_fn(|c| t[c] + (b[c] - t[c]) * k);
-            *o = Column {
-                denoised: std::array::from_fn(|c| v[c] * 255.0),
-                mask: v[4],
-                moved: std::array::from_fn(|c| v[5 + c] * 255.0),
-                flow: [v[9] * enlarge[0], v[10] * enlarge[1]],
-            };
-        }
+#[inline(always)]
+fn mix_rows(row: &mut [Column], top: &[f32], bottom: &[f32], k: f32, enlarge: [f32; 2]) {
+    let rows = top.as_chunks::<DENOISED_CHANNELS>().0.iter().zip(bottom.as_chunks::<DENOISED_CHANNELS>().0);
+    for (o, (t, b)) in row.iter_mut().zip(rows) {
+        let v: [f32; DENOISED_CHANNELS] = std::array::from_fn(|c| t[c] + (b[c] - t[c]) * k);
+        *o = Column {
+            denoised: Vec4::from_slice(&v[..4]) * 255.0,
+            mask: v[4],
+            moved: Vec4::from_slice(&v[5..9]) * 255.0,
+            flow: Vec2::new(v[9] * enlarge[0], v[10] * enlarge[1]),
+        };
     }
 }
 

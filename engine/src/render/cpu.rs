@@ -3,6 +3,7 @@
 //! Skins, then paints layers far to near. Allocates only when the avatar or the size changes.
 
 use glam::{Mat2, Vec2};
+use multiversion::multiversion;
 
 use super::{Size, View};
 use super::raster::{Target, TexturedVertex, spans, triangle};
@@ -137,15 +138,19 @@ impl CpuPuppet {
         };
         for &layer in &frame.order {
             let Layer { start, count } = self.layers[layer as usize];
-            for t in self.indices[start as usize..(start + count) as usize].chunks_exact(3) {
-                let corners = [0, 1, 2].map(|i| self.skinned[t[i] as usize]);
-                triangle(&mut target, &self.atlas[level], corners, layer + 1);
-            }
+            paint(&mut target, &self.atlas[level], &self.indices[start as usize..(start + count) as usize], &self.skinned, layer + 1);
         }
     }
 
     pub fn picture(&self) -> &PuppetPicture {
         &self.picture
+    }
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn paint(target: &mut Target<'_>, atlas: &Image, indices: &[u32], skinned: &[TexturedVertex], part: u8) {
+    for t in indices.chunks_exact(3) {
+        triangle(target, atlas, [0, 1, 2].map(|i| skinned[t[i] as usize]), part);
     }
 }
 
@@ -177,12 +182,12 @@ pub fn layer_cover(avatar: &Avatar, frame: &PuppetFrame, layer: usize, grid: usi
         if corners.iter().all(|v| swings(v) > 0.5) {
             continue;
         }
-        spans(corners.map(|v| skin(v, &frame.bones, &linear).0 * scale), fine, fine, |y, x0, x1| {
+        for (y, x0, x1) in spans(corners.map(|v| skin(v, &frame.bones, &linear).0 * scale), fine, fine) {
             for x in x0..x1 {
                 let cell = &mut out[y / FINE * grid + x / FINE];
                 *cell = (*cell + share).min(1.0);
             }
-        });
+        }
     }
 }
 

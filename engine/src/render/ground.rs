@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use multiversion::multiversion;
+
+use super::whole::below;
 use super::{Size, View};
 use crate::avatar::{self, AvatarError, Image};
 
@@ -100,6 +103,9 @@ impl Ground<'_> {
     }
 }
 
+/// Pixels after which the dither repeats.
+const DITHER: usize = 8;
+
 /// Ordered dither, 0 to 63/64: light that changes slowly would show steps.
 fn dither(x: usize, y: usize) -> f32 {
     let q = x ^ y;
@@ -126,12 +132,14 @@ pub fn paint(ground: &Ground<'_>, frame: &[u8], full: Size, out: &mut [u8]) {
 }
 
 /// Where output pixel `i` lies between the cells of the light.
+#[inline(always)]
 fn cell(i: usize, origin: f32, span: f32) -> (usize, f32) {
-    let p = ((i as f32 + 0.5 - origin) * (LIGHT as f32 / span) - 0.5).clamp(0.0, (LIGHT - 1) as f32);
-    let at = (p as usize).min(LIGHT - 2);
+    let p = ((i as i32 as f32 + 0.5 - origin) * (LIGHT as f32 / span) - 0.5).clamp(0.0, (LIGHT - 1) as f32);
+    let at = below(p).min(LIGHT - 2);
     (at, p - at as f32)
 }
 
+#[multiversion(targets("x86_64+avx2"))]
 fn lit(ground: &Ground<'_>, full: Size, pixels: &mut [[u8; 4]]) {
     let View { origin, scale } = ground.view;
     let (across, down) = (full.width as f32 * scale, full.height as f32 * scale);
@@ -142,13 +150,27 @@ fn lit(ground: &Ground<'_>, full: Size, pixels: &mut [[u8; 4]]) {
         for ((o, t), b) in row.iter_mut().zip(top).zip(bottom) {
             *o = std::array::from_fn(|c| t[c] + (b[c] - t[c]) * k);
         }
-        let noise: [f32; 8] = std::array::from_fn(|x| dither(x, y));
-        for (x, o) in line.iter_mut().enumerate() {
-            let (at, k) = cell(x, origin.x, across);
-            let (l, r) = (&row[at], &row[at + 1]);
-            let v: [f32; 4] = std::array::from_fn(|c| l[c] + (r[c] - l[c]) * k + noise[x & 7]);
-            *o = [v[0] as u8, v[1] as u8, v[2] as u8, 255];
+        let noise: [f32; 2 * DITHER] = std::array::from_fn(|x| dither(x, y));
+        // Between two cells the light changes evenly.
+        let (mut x, step) = (0, LIGHT as f32 / across);
+        while x < full.width {
+            let (at, _) = cell(x, origin.x, across);
+            let next = if at == LIGHT - 2 { full.width } else { below((at as f32 + 1.5) / step + origin.x + 0.5) };
+            let end = next.clamp(x + 1, x + DITHER).min(full.width);
+            let first = (x as f32 + 0.5 - origin.x) * step - 0.5 - at as f32;
+            between(row[at], row[at + 1], first, step, &noise[x % DITHER..], &mut line[x..end]);
+            x = end;
         }
+    }
+}
+
+/// The light from one cell to the next, at most [`DITHER`] pixels from share `k` on by `step`.
+#[inline(always)]
+fn between(l: [f32; 4], r: [f32; 4], k: f32, step: f32, noise: &[f32], out: &mut [[u8; 4]]) {
+    for (i, (o, noise)) in out.iter_mut().zip(noise).enumerate() {
+        let k = (k + i as i32 as f32 * step).clamp(0.0, 1.0);
+        let code = |c: usize| below(l[c] + (r[c] - l[c]) * k + noise).min(255) as u8;
+        *o = [code(0), code(1), code(2), 255];
     }
 }
 

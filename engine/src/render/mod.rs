@@ -11,6 +11,7 @@ pub mod ground;
 pub mod raster;
 #[cfg(test)]
 mod tests;
+mod whole;
 pub mod yuv;
 
 pub use compose::{DENOISED_CHANNELS, WORK_CHANNELS};

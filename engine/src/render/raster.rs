@@ -4,6 +4,7 @@
 
 use glam::{Vec2, Vec3};
 
+use super::whole::{Divisor, nearest};
 use crate::avatar::Image;
 
 /// A corner in pixels of the target; `uv` in pixels of the texture.
@@ -26,48 +27,101 @@ pub struct Target<'a> {
 /// Positions snapped to 1/16 pixel make shared edges exactly shared.
 const SUB: f32 = 16.0;
 
-/// The pixels of one triangle, row by row: calls `span(y, x_begin, x_end)`.
-pub(super) fn spans(p: [Vec2; 3], width: usize, height: usize, mut span: impl FnMut(usize, usize, usize)) {
+/// The pixels of one triangle, row by row: y, the first x, and the one after the last.
+#[inline(always)]
+pub(super) fn spans(p: [Vec2; 3], width: usize, height: usize) -> Spans {
+    let none = Spans { edges: [Edge::default(); 3], y: 1, last: 0, width: 0 };
     if !p.iter().all(|v| v.x.abs() < 1e6 && v.y.abs() < 1e6) {
-        return;
+        return none;
     }
     let q = p.map(|v| ((v.x * SUB).round() as i64, (v.y * SUB).round() as i64));
     let area = (q[1].0 - q[0].0) * (q[2].1 - q[0].1) - (q[1].1 - q[0].1) * (q[2].0 - q[0].0);
     if area == 0 {
-        return;
+        return none;
     }
     let q = if area > 0 { q } else { [q[0], q[2], q[1]] };
-    let sub = SUB as i64;
-    let half = sub / 2;
     let top = q.iter().map(|v| v.1).min().unwrap_or(0);
     let bottom = q.iter().map(|v| v.1).max().unwrap_or(0);
-    let first = ((top - half).div_euclid(sub)).max(0);
-    let last = ((bottom - half).div_euclid(sub) + 1).min(height as i64 - 1);
-    for y in first..=last {
-        let cy = y * sub + half;
-        let (mut x0, mut x1) = (0i64, width as i64);
-        for e in 0..3 {
-            let (a, b) = (q[e], q[(e + 1) % 3]);
-            let (dx, dy) = (b.0 - a.0, b.1 - a.1);
-            // Inside is where dx*(y-ay) - dy*(x-ax) >= bias; top and left edges take their own pixels.
-            let own = dy < 0 || (dy == 0 && dx > 0);
-            let bias = if own { 0 } else { 1 };
-            let k = dx * (cy - a.1) + dy * a.0 - bias;
-            // k - dy * x >= 0 for x = i * sub + half
-            if dy == 0 {
-                if k < 0 {
-                    x1 = 0;
-                }
-            } else if dy > 0 {
-                x1 = x1.min((k.div_euclid(dy) - half).div_euclid(sub) + 1);
-            } else {
-                let least = -(k.div_euclid(-dy));
-                x0 = x0.max(-((half - least).div_euclid(sub)));
+    Spans {
+        edges: [0, 1, 2].map(|e| Edge::new(q[e], q[(e + 1) % 3])),
+        y: ((top - HALF).div_euclid(SUB_WHOLE)).max(0),
+        last: ((bottom - HALF).div_euclid(SUB_WHOLE) + 1).min(height as i64 - 1),
+        width: width as i64,
+    }
+}
+
+const SUB_WHOLE: i64 = SUB as i64;
+const HALF: i64 = SUB_WHOLE / 2;
+
+/// One side of a triangle: inside is where `c + dx * y - dy * x >= 0`.
+#[derive(Clone, Copy)]
+struct Edge {
+    dx: i64,
+    dy: i64,
+    c: i64,
+    steepness: Divisor,
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Edge { dx: 0, dy: 0, c: 0, steepness: Divisor::new(1) }
+    }
+}
+
+impl Edge {
+    #[inline(always)]
+    fn new(a: (i64, i64), b: (i64, i64)) -> Self {
+        let (dx, dy) = (b.0 - a.0, b.1 - a.1);
+        // Top and left edges take their own pixels.
+        let own = dy < 0 || (dy == 0 && dx > 0);
+        Edge { dx, dy, c: dy * a.0 - dx * a.1 - i64::from(!own), steepness: Divisor::new(dy.abs().max(1)) }
+    }
+
+    /// What of a row of pixels at `y`, 0 to `width`, lies inside.
+    #[inline(always)]
+    fn cut(&self, y: i64, x0: &mut i64, x1: &mut i64) {
+        let k = self.c + self.dx * y;
+        if self.dy == 0 {
+            if k < 0 {
+                *x1 = 0;
+            }
+            return;
+        }
+        // Pixel i is at i * SUB + HALF.
+        let whole = self.steepness.floor(k);
+        if self.dy > 0 {
+            *x1 = (*x1).min((whole - HALF).div_euclid(SUB_WHOLE) + 1);
+        } else {
+            *x0 = (*x0).max(-((HALF + whole).div_euclid(SUB_WHOLE)));
+        }
+    }
+}
+
+/// The rows of a triangle that have pixels.
+pub(super) struct Spans {
+    edges: [Edge; 3],
+    y: i64,
+    last: i64,
+    width: i64,
+}
+
+impl Iterator for Spans {
+    type Item = (usize, usize, usize);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.y <= self.last {
+            let y = self.y;
+            self.y += 1;
+            let (mut x0, mut x1) = (0, self.width);
+            for edge in &self.edges {
+                edge.cut(y * SUB_WHOLE + HALF, &mut x0, &mut x1);
+            }
+            if x0 < x1 {
+                return Some((y as usize, x0 as usize, x1 as usize));
             }
         }
-        if x0 < x1 {
-            span(y as usize, x0.max(0) as usize, x1 as usize);
-        }
+        None
     }
 }
 
@@ -90,6 +144,7 @@ fn slope(p: [Vec2; 3], v: [f32; 3]) -> Slope {
 }
 
 /// Blends a textured triangle over the target.
+#[inline(always)]
 pub fn triangle(t: &mut Target, texture: &Image, c: [TexturedVertex; 3], part: u8) {
     let p = c.map(|v| v.position);
     let u = slope(p, c.map(|v| v.uv.x - 0.5));
@@ -102,18 +157,19 @@ pub fn triangle(t: &mut Target, texture: &Image, c: [TexturedVertex; 3], part: u
     }
     let texels: &[[u8; 4]] = bytemuck::cast_slice(&texture.rgba);
     let width = t.width;
-    spans(p, t.width, t.height, |y, x0, x1| {
+    for (y, x0, x1) in spans(p, t.width, t.height) {
         let row = y * width;
         let fy = y as f32;
         let out: &mut [[u8; 4]] = bytemuck::cast_slice_mut(&mut t.rgba[row * 4..(row + width) * 4]);
         for x in x0..x1 {
-            let fx = x as f32;
+            let fx = x as i32 as f32;
             // 8-bit fractions, as texture units use.
-            let iu = ((u.base + u.dx * fx + u.dy * fy) * 256.0 + 0.5).clamp(0.0, most.0) as usize;
-            let iv = ((v.base + v.dx * fx + v.dy * fy) * 256.0 + 0.5).clamp(0.0, most.1) as usize;
+            let iu = nearest(((u.base + u.dx * fx + u.dy * fy) * 256.0).max(0.0).min(most.0));
+            let iv = nearest(((v.base + v.dx * fx + v.dy * fy) * 256.0).max(0.0).min(most.1));
             let at = (iv >> 8) * tw + (iu >> 8);
             let (ku, kv) = ((iu & 255) as u32, (iv & 255) as u32);
-            let colour = bilinear(texels[at], texels[at + 1], texels[at + tw], texels[at + tw + 1], ku, kv);
+            let (up, down) = (&texels[at..at + 2], &texels[at + tw..at + tw + 2]);
+            let colour = bilinear(up[0], up[1], down[0], down[1], ku, kv);
             let a = colour[3] as u32;
             if a == 0 {
                 continue;
@@ -130,11 +186,11 @@ pub fn triangle(t: &mut Target, texture: &Image, c: [TexturedVertex; 3], part: u
             }
             if a >= 128 {
                 let k = valid.base + valid.dx * fx + valid.dy * fy;
-                t.validity[row + x] = (k.clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
+                t.validity[row + x] = nearest(k.clamp(0.0, 1.0) * 255.0) as u8;
                 t.part[row + x] = part;
             }
         }
-    });
+    }
 }
 
 /// All four channels at once, two to a word.
@@ -176,7 +232,7 @@ impl DepthTarget {
         let c = slope(flat, [0.0, 0.0, 1.0]);
         let width = self.width;
         let depth = &mut self.depth;
-        spans(flat, self.width, self.height, |y, x0, x1| {
+        for (y, x0, x1) in spans(flat, self.width, self.height) {
             let fy = y as f32;
             for x in x0..x1 {
                 let fx = x as f32;
@@ -188,6 +244,6 @@ impl DepthTarget {
                     depth[i] = z;
                 }
             }
-        });
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! RGBA to I420: over a plain colour or a picture, or packed as colour above matte. Knows pixels, no codec.
 
+use multiversion::multiversion;
 use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix};
 
 use super::MediaError;
@@ -59,6 +60,7 @@ fn check(rgba: &[u8], width: u32, height: u32) -> Result<(), MediaError> {
 }
 
 /// Composites premultiplied `rgba` over `colour`.
+#[multiversion(targets("x86_64+avx2"))]
 fn flatten(rgba: &[u8], colour: [u8; 3], out: &mut Vec<u8>) {
     out.resize(rgba.len(), 0);
     for (to, from) in out.as_chunks_mut::<4>().0.iter_mut().zip(rgba.as_chunks::<4>().0) {
@@ -73,6 +75,7 @@ fn flatten(rgba: &[u8], colour: [u8; 3], out: &mut Vec<u8>) {
 }
 
 /// Composites premultiplied `rgba` over an opaque picture of the same size.
+#[multiversion(targets("x86_64+avx2"))]
 fn flatten_over(rgba: &[u8], ground: &[u8], out: &mut Vec<u8>) {
     out.resize(rgba.len(), 0);
     let pairs = rgba.as_chunks::<4>().0.iter().zip(ground.as_chunks::<4>().0);
@@ -87,6 +90,7 @@ fn flatten_over(rgba: &[u8], ground: &[u8], out: &mut Vec<u8>) {
 }
 
 /// A premultiplied picture at half its width and height, each pixel the mean of four; both sides must be even.
+#[multiversion(targets("x86_64+avx2"))]
 pub fn halve(rgba: &[u8], width: u32, height: u32, out: &mut Vec<u8>) {
     let pixels = rgba.as_chunks::<4>().0;
     let (w, rows) = (width as usize, height as usize / 2);
