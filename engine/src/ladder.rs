@@ -176,6 +176,8 @@ pub struct Ladder {
     costs: [Option<f32>; Rung::ALL.len()],
     /// How many times longer everything takes now.
     slowdown: f32,
+    /// The last frame's rung and seconds: a motion step falls on every second frame.
+    last: Option<(Rung, f32)>,
     /// Age of the newest frame that is ready.
     age: Duration,
     late: u32,
@@ -218,6 +220,7 @@ impl Ladder {
             measured: [None; Rung::ALL.len()],
             costs: [None; Rung::ALL.len()],
             slowdown: 1.0,
+            last: None,
             age: Duration::ZERO,
             late: 0,
             dear: 0,
@@ -276,21 +279,23 @@ impl Ladder {
         self.count(true, true);
     }
 
-    /// Tells what the last frame cost.
+    /// Tells what the last frame cost, with those before it that were not drawn on its rung.
     pub fn record(&mut self, cost: Duration) {
         let cost_s = cost.as_secs_f32();
         let rung = self.rung();
+        let before = self.last.replace((rung, cost_s)).filter(|(on, _)| *on == rung);
+        let even_s = before.map_or(cost_s, |(_, before_s)| 0.5 * (before_s + cost_s));
         match &mut self.costs[rung as usize] {
             Some(free) => {
-                let change = cost_s / free.max(1e-6) - self.slowdown;
+                let change = even_s / free.max(1e-6) - self.slowdown;
                 self.slowdown += change * if change > 0.0 { SLOWER_SHARE } else { FASTER_SHARE };
             }
-            unknown => *unknown = Some(cost_s / self.slowdown.max(1e-3)),
+            unknown => *unknown = Some(even_s / self.slowdown.max(1e-3)),
         }
         self.since_step_up = self.since_step_up.saturating_add(1);
         let dear = cost_s > LATE_SHARE * self.time_for(rung);
         let old = std::mem::take(&mut self.age) > self.budget.latency;
-        self.look_whether_free(dear || old, self.measured[rung as usize].map(|free| cost_s / free.max(1e-6)));
+        self.look_whether_free(dear || old, self.measured[rung as usize].map(|free| even_s / free.max(1e-6)));
         self.count(dear || old, dear);
         let blind = cost_s < BLIND_SHARE * self.budget.frame.as_secs_f32();
         if self.since_step_up == CALM_FRAMES {
@@ -555,6 +560,21 @@ mod tests {
         assert_eq!(ladder.rung(), Rung::Idle);
         (0..30).for_each(|_| ladder.missed());
         run(&mut ladder, 600, free);
+        assert_eq!(ladder.rung(), Rung::OneStep);
+    }
+
+    #[test]
+    fn a_motion_step_on_every_second_frame_does_not_keep_a_free_machine_down() {
+        // Beside a cheap picture a step weighs much, and a machine may look twice as slow as it is.
+        let mut ladder = Ladder::new(Rung::OneStep, 128, BUDGET);
+        let picture = |r| if r <= Rung::OneStep { 13.0 } else { 2.0 };
+        ladder.set_costs(&Rung::ALL.map(|r| Some(micros((picture(r) + 3.0) * 1e3))));
+        (0..3).for_each(|_| ladder.missed());
+        assert_eq!(ladder.rung(), Rung::Puppet);
+        for n in 0..60 {
+            let cost = picture(ladder.rung()) + if n % 2 == 0 { 6.0 } else { 0.0 };
+            ladder.record(micros(1.2 * cost * 1e3));
+        }
         assert_eq!(ladder.rung(), Rung::OneStep);
     }
 

@@ -397,6 +397,8 @@ impl Pipeline {
             if seen {
                 (width, height) = (picture.size().width as u32, picture.size().height as u32);
                 (rgba, ground) = picture.draw(rung, &cast, &self.tokens, tick, &mut watch)?;
+            } else if draw {
+                picture.passed(&watch);
             }
         }
         let keypoints = keypoints.unwrap_or_else(|| self.shown[0].keypoints(&Camera::full_body(512.0, 512.0)));
@@ -491,7 +493,7 @@ impl Pipeline {
     }
 
     /// What a frame of `sound` costs on each rung that a picture of this best rung may be made on, on a free machine: the
-    /// lower quartile of `frames` frames each, after one to warm up, for what else runs only makes them dearer.
+    /// lower quartile of `frames` pairs of frames each, after one to warm up, for what else runs only makes them dearer.
     ///
     /// # Errors
     /// If drawing fails.
@@ -501,16 +503,20 @@ impl Pipeline {
         let mut sound = sound.iter().copied().cycle();
         for rung in picture.rungs(self.size) {
             let Some(hold) = self.picture.as_mut().map(|p| p.hold(rung)) else { break };
-            let mut times = Vec::with_capacity(frames);
+            let mut times = Vec::with_capacity(2 * frames + 1);
+            let mut spent = Duration::ZERO;
             // The lowest rungs draw a frame in two or three.
-            while times.len() <= frames {
+            while times.len() <= 2 * frames {
                 let block: [f32; TICK_SAMPLES as usize] = std::array::from_fn(|_| sound.next().unwrap_or(0.0));
                 self.push_audio(&block);
-                if let Some(frame) = self.next_frame()?.filter(|f| !f.rgba.is_empty()) {
-                    times.push(frame.timings.iter().sum::<Duration>());
+                let Some(frame) = self.next_frame()? else { continue };
+                spent += frame.timings.iter().sum::<Duration>();
+                if !frame.rgba.is_empty() {
+                    times.push(std::mem::take(&mut spent));
                 }
             }
-            let measured = &mut times[1..];
+            // A motion step falls on every second frame.
+            let mut measured: Vec<_> = times[1..].chunks_exact(2).map(|pair| (pair[0] + pair[1]) / 2).collect();
             measured.sort_unstable();
             costs[rung as usize] = Some(measured[frames / 4]);
             if let Some(picture) = &mut self.picture {

@@ -168,8 +168,9 @@ impl Wardrobe for PipelineWardrobe {
     }
 }
 
-/// Frames that each rung is measured by.
+/// Frames that the encoder, and pairs of frames that each rung is measured by.
 const CALIBRATION_FRAMES: usize = 9;
+const CALIBRATION_PAIRS: usize = 5;
 
 /// Measures a real session's frames: what each rung takes, and what a frame of the best one, encoded, takes of all cores.
 fn calibrate(machine: &Machine, size: (u32, u32)) -> anyhow::Result<Calibration> {
@@ -177,7 +178,7 @@ fn calibrate(machine: &Machine, size: (u32, u32)) -> anyhow::Result<Calibration>
     let mut pipeline = machine.pipeline(avatar, size, Settings::default(), true)?;
     // A beat to dance to: silence would be cheaper.
     let sound: Vec<f32> = (0..12_000).map(|i| (i as f32 * 0.0157).sin() * (-(i as f32) / 1200.0).exp()).collect();
-    let one = pipeline.measure_rungs(&sound, CALIBRATION_FRAMES)?;
+    let one = pipeline.measure_rungs(&sound, CALIBRATION_PAIRS)?;
     let mut encoder = VideoEncoder::new(VideoCodec::H264, 2_000_000, pipeline::FRAME_RATE);
     let (mut data, mut made) = (Vec::new(), 0);
     let mut samples = sound.iter().copied().cycle();
@@ -195,7 +196,7 @@ fn calibrate(machine: &Machine, size: (u32, u32)) -> anyhow::Result<Calibration>
     let spent = began.map_or(Duration::ZERO, |b| b.elapsed());
     // What each dancer more takes.
     pipeline.wear(&mut machine.costume(&pipeline, &[built_in::avatar()?], 2)?);
-    machine.set_load(Load::new(&one, &pipeline.measure_rungs(&sound, CALIBRATION_FRAMES)?));
+    machine.set_load(Load::new(&one, &pipeline.measure_rungs(&sound, CALIBRATION_PAIRS)?));
     Ok(Calibration { best: machine.best(), frame_cpu: spent / CALIBRATION_FRAMES as u32 })
 }
 

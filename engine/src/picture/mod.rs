@@ -109,8 +109,9 @@ pub(crate) struct Picture {
     reckoned: usize,
     sizes: Vec<usize>,
     best: Rung,
-    /// Frames asked for since the newest picture.
+    /// Frames asked for since the newest picture, and what they took.
     passed: u32,
+    passed_cost: Duration,
 }
 
 /// What a picture that is held to one rung would do otherwise.
@@ -148,6 +149,7 @@ impl Picture {
             drawer,
             best,
             passed: 0,
+            passed_cost: Duration::ZERO,
         };
         let look = picture.fitting(seed).look(backend, models, avatar, 0)?;
         picture.looks.push(look);
@@ -192,6 +194,11 @@ impl Picture {
     pub fn wants(&mut self, rung: Rung) -> bool {
         self.passed += 1;
         self.passed >= rung.every()
+    }
+
+    /// What a frame took that the rung did not draw.
+    pub fn passed(&mut self, watch: &Stopwatch) {
+        self.passed_cost += watch.costs.iter().sum::<Duration>();
     }
 
     pub fn ladder(&mut self) -> Option<&mut Ladder> {
@@ -269,7 +276,6 @@ impl Picture {
 
     /// The frame of the poses that were put on last, and what lies behind it; that is empty where nothing does.
     pub fn draw(&mut self, rung: Rung, cast: &Cast<'_>, tokens: &[[u16; TOKEN_SLOTS]], tick: u64, watch: &mut Stopwatch) -> Result<(&[u8], &[u8]), PipelineError> {
-        self.passed = 0;
         let running = Running::start(Step::Puppet);
         self.drawer.begin(self.full)?;
         watch.stop(running);
@@ -309,8 +315,10 @@ impl Picture {
         });
         let made = self.drawer.finish(ground.as_ref())?;
         watch.stop(running);
+        self.passed = 0;
+        let cost = std::mem::take(&mut self.passed_cost) + watch.costs.iter().sum();
         if let Some(ladder) = &mut self.ladder {
-            ladder.record(watch.costs.iter().sum());
+            ladder.record(cost);
         }
         Ok(made)
     }
