@@ -152,7 +152,7 @@ const BLIND_SHARE: f32 = 0.6;
 /// How quickly it sees that the machine became slower, and faster: three frames must do to see how far down to go.
 const SLOWER_SHARE: f32 = 0.5;
 const FASTER_SHARE: f32 = 0.2;
-/// A step up that failed is tried again later and later, up to this many calm stretches.
+/// A step up that failed is tried again later and later, up to this many calm stretches; out of rest at every one.
 const MOST_PATIENCE: u32 = 16;
 /// Unless the machine is seen to be free again: over a calm stretch, frames take no longer than this against what was measured
 /// beforehand, on the average and at most. The slowest tells it from a loaded one, which has quick frames too.
@@ -181,6 +181,8 @@ pub struct Ladder {
     /// Age of the newest frame that is ready.
     age: Duration,
     late: u32,
+    /// Frames that were not made since one counted as late.
+    missed: u32,
     /// Late frames of `late` that were dear themselves, not only old.
     dear: u32,
     window: u32,
@@ -223,6 +225,7 @@ impl Ladder {
             last: None,
             age: Duration::ZERO,
             late: 0,
+            missed: 0,
             dear: 0,
             window: 0,
             calm: 0,
@@ -273,10 +276,14 @@ impl Ladder {
         self.age = age;
     }
 
-    /// A frame was not made, for want of time.
+    /// A frame was not made, for want of time; a rung that draws one of several misses none with the others.
     pub fn missed(&mut self) {
-        self.since_step_up = self.since_step_up.saturating_add(1);
-        self.count(true, true);
+        self.missed += 1;
+        if self.missed >= self.rung().every() {
+            self.missed = 0;
+            self.since_step_up = self.since_step_up.saturating_add(1);
+            self.count(true, true);
+        }
     }
 
     /// Tells what the last frame cost, with those before it that were not drawn on its rung.
@@ -309,7 +316,7 @@ impl Ladder {
                 *cost = measured.or(*cost);
             }
             self.step_up(blind);
-        } else if self.at > 0 && self.calm >= CALM_FRAMES * self.patience {
+        } else if self.at > 0 && self.calm >= CALM_FRAMES * if rung == Rung::Idle { 1 } else { self.patience } {
             self.believed_free = false;
             self.step_up(blind);
         }
@@ -556,7 +563,9 @@ mod tests {
         assert_eq!(ladder.rung(), Rung::Puppet);
         (0..3).for_each(|_| ladder.missed());
         assert_eq!(ladder.rung(), Rung::HalfRate);
-        (0..3).for_each(|_| ladder.missed());
+        (0..5).for_each(|_| ladder.missed());
+        assert_eq!(ladder.rung(), Rung::HalfRate, "of these it would have drawn two");
+        ladder.missed();
         assert_eq!(ladder.rung(), Rung::Idle);
         (0..30).for_each(|_| ladder.missed());
         run(&mut ladder, 600, free);
