@@ -364,7 +364,8 @@ impl Ladder {
     }
 
     fn step_down(&mut self) {
-        let only_old = self.dear == 0;
+        // Frames that are cheap, and late or old all the same, wait for something else than the picture: fewer won't help.
+        let cheap = self.dear == 0 || self.expected(self.rung()).is_some_and(|c| c <= UP_SHARE * self.time_for(self.rung()));
         (self.late, self.dear, self.window, self.calm) = (0, 0, 0, 0);
         if self.since_step_up < CALM_FRAMES {
             self.patience = (self.patience * 2).min(MOST_PATIENCE);
@@ -379,9 +380,8 @@ impl Ladder {
         let below = &self.rungs[self.at + 1..];
         let steps = below.iter().position(|r| self.expected(*r).is_none_or(|c| c <= DOWN_SHARE * self.time_for(*r))).unwrap_or(below.len().saturating_sub(1));
         match below.get(steps) {
-            // Frames that are cheap and old all the same wait for something else than the picture: fewer won't help.
             None => {}
-            Some(rung) if only_old && *rung > Rung::Puppet => {}
+            Some(rung) if cheap && *rung > Rung::Puppet => {}
             Some(_) => self.at += steps + 1,
         }
         self.since_step_up = u32::MAX;
@@ -554,6 +554,19 @@ mod tests {
         assert_eq!(ladder.rung(), Rung::Puppet);
         (0..300).for_each(|_| old(&mut ladder, 10));
         assert_eq!(ladder.rung(), Rung::OneStep);
+    }
+
+    #[test]
+    fn a_hiccup_of_the_machine_does_not_stop_the_dance() {
+        let mut ladder = Ladder::new(Rung::Puppet, 128, BUDGET);
+        ladder.set_costs(&Rung::ALL.map(|r| Some(micros(free(r) * 1e3))));
+        for _ in 0..20 {
+            run(&mut ladder, 60, free);
+            // The processor is away for a fifth of a second.
+            ladder.record(micros(40_000.0));
+            (0..4).for_each(|_| ladder.missed());
+            assert_eq!(ladder.rung(), Rung::Puppet);
+        }
     }
 
     #[test]
