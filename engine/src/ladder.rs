@@ -139,6 +139,8 @@ impl Load {
 
 /// Frames that must fit before a dearer rung is tried: a second.
 const CALM_FRAMES: u32 = 30;
+/// Frames that a rung must hold for the step up to it to have been right: on the edge of what fits it would swing.
+const HELD_FRAMES: u32 = 150;
 /// Of the budget: what is dearer counts as late.
 const LATE_SHARE: f32 = 0.95;
 /// Late frames within [`LATE_WINDOW`] that make it step down.
@@ -305,7 +307,7 @@ impl Ladder {
         self.look_whether_free(dear || old, self.measured[rung as usize].map(|free| even_s / free.max(1e-6)));
         self.count(dear || old, dear);
         let blind = cost_s < BLIND_SHARE * self.budget.frame.as_secs_f32();
-        if self.since_step_up == CALM_FRAMES {
+        if self.since_step_up == HELD_FRAMES {
             self.free_needed = 1;
         }
         if self.at > 0 && self.free >= self.free_needed {
@@ -367,7 +369,7 @@ impl Ladder {
         // Frames that are cheap, and late or old all the same, wait for something else than the picture: fewer won't help.
         let cheap = self.dear == 0 || self.expected(self.rung()).is_some_and(|c| c <= UP_SHARE * self.time_for(self.rung()));
         (self.late, self.dear, self.window, self.calm) = (0, 0, 0, 0);
-        if self.since_step_up < CALM_FRAMES {
+        if self.since_step_up < HELD_FRAMES {
             self.patience = (self.patience * 2).min(MOST_PATIENCE);
             if self.believed_free {
                 self.free_needed = (self.free_needed * 2).min(2 * MOST_PATIENCE);
