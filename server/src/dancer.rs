@@ -168,8 +168,9 @@ impl Wardrobe for PipelineWardrobe {
     }
 }
 
-/// Frames that the encoder, and pairs of frames that each rung is measured by.
+/// Frames that the encoder is measured by.
 const CALIBRATION_FRAMES: usize = 9;
+/// Pairs of frames that each rung is measured by.
 const CALIBRATION_PAIRS: usize = 5;
 
 /// Measures a real session's frames: what each rung takes, and what a frame of the best one, encoded, takes of all cores.

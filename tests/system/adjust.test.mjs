@@ -36,7 +36,10 @@ const own = async () => {
   return (await fetch(`${odori.base}/api/sessions/${id}`)).json();
 };
 const frames = () => page.evaluate(() => document.querySelector("#video").getVideoPlaybackQuality().totalVideoFrames);
-const goesOn = (seen) => page.waitForFunction((seen) => document.querySelector("#video").getVideoPlaybackQuality().totalVideoFrames > seen + 40, seen, { timeout: 10_000 });
+const goesOn = async () => {
+  const seen = await frames();
+  await page.waitForFunction((seen) => document.querySelector("#video").getVideoPlaybackQuality().totalVideoFrames > seen + 40, seen, { timeout: 10_000 });
+};
 const middle = async (name) => {
   const box = await page.getByRole("slider", { name, exact: true }).locator(".dot").boundingBox();
   return [box.x + box.width / 2, box.y + box.height / 2];
@@ -66,7 +69,6 @@ test("a dragged joint is applied to the live dancer", async () => {
   await page.getByText("Face", { exact: true }).last().click();
   await page.screenshot({ path: `${PICTURES}/adjust-face.png` });
   await drag("Left eye, whole", 6, 0);
-  const seen = await frames();
   await dialog.getByRole("button", { name: "Apply" }).click();
   await dialog.waitFor({ state: "hidden", timeout: 20_000 });
 
@@ -79,7 +81,7 @@ test("a dragged joint is applied to the live dancer", async () => {
   assert.equal(moved("left_wrist", 1), 0);
   assert.ok(now.face.left_eye.centre[0] > before.face.left_eye.centre[0]);
   // The picture goes on.
-  await goesOn(seen);
+  await goesOn();
   assert.equal((await own()).state, "live");
   assert.deepEqual(faults, []);
 });
@@ -151,7 +153,6 @@ test("a painted stroke goes to its part, live, and dragging joints afterwards ke
   await page.keyboard.up(" ");
   assert.match(await told.textContent(), /^Right leg, painted/);
   await page.screenshot({ path: `${PICTURES}/layers-painted.png` });
-  const seen = await frames();
   await dialog.getByRole("button", { name: "Apply" }).click();
   await dialog.waitFor({ state: "hidden", timeout: 20_000 });
   const { avatar } = await own();
@@ -159,7 +160,7 @@ test("a painted stroke goes to its part, live, and dragging joints afterwards ke
   const paint = await map(avatar, "paint");
   assert.ok(paint.counts[TORSO] > 300 && paint.counts[RIGHT_LEG] > 300, JSON.stringify(paint));
   assert.deepEqual((await points(avatar)).keypoints, before.keypoints, "joints stay");
-  await goesOn(seen);
+  await goesOn();
 
   // A joint is dragged: the paint stays, and is shown again.
   await page.getByRole("button", { name: "Adjust joints, face and layers" }).click();
