@@ -154,6 +154,12 @@ fn paint(target: &mut Target<'_>, atlas: &Image, indices: &[u32], skinned: &[Tex
     }
 }
 
+/// Where a frame shows every vertex of the avatar, pixels of the frame's own picture.
+pub fn shown(avatar: &Avatar, frame: &PuppetFrame) -> Vec<Vec2> {
+    let linear: [Mat2; BONES] = std::array::from_fn(|b| frame.bones[b].linear());
+    avatar.vertices.iter().map(|v| skin(v, &frame.bones, &linear).0).collect()
+}
+
 /// Where a frame shows the part of the figure that one layer draws: its corners, pixels of the frame's own picture.
 pub fn layer_extent(avatar: &Avatar, frame: &PuppetFrame, layer: usize) -> [Vec2; 2] {
     let linear: [Mat2; BONES] = std::array::from_fn(|b| frame.bones[b].linear());

@@ -16,6 +16,7 @@ use odori_engine::skeleton::{KEYPOINT_COUNT, SKELETON};
 
 use odori_engine::avatar::rigged::character::{Character, reference_pose};
 use crate::clips::Window;
+use crate::flow::Surface;
 use crate::colour::{hsv, to_hsv};
 use odori_engine::avatar::rigged::raster::{Raster, Shading, Style, Texture};
 use crate::rng::Rng;
@@ -31,6 +32,7 @@ pub struct Look {
     pub character: Character,
     pub style: Style,
     avatar: Avatar,
+    surface: Surface,
     /// Premultiplied, size * size * 4.
     pub reference: Vec<u8>,
     pub reference_keypoints: [Vec2; KEYPOINT_COUNT],
@@ -56,6 +58,8 @@ pub struct Sample {
     pub error_px: Vec<f32>,
     /// frames * 32 * 32
     pub head: Vec<u8>,
+    /// frames * 64 * 64 * (x, y)
+    pub flow: Vec<i16>,
 }
 
 /// The drawing buffers of one thread.
@@ -114,9 +118,10 @@ impl Look {
         let straight = straight(&drawn.rgba);
         let (avatar, _) = Avatar::import(REFERENCE_PX as u32, REFERENCE_PX as u32, straight, Some(&sidecar), None)
             .with_context(|| format!("{}: the engine cannot import it", character.name))?;
+        let surface = Surface::new(&avatar, &drawn, &studio.reference, REFERENCE_PX);
         let (reference, scale, origin) = avatar.fitted(studio.size);
         let reference_keypoints = avatar.keypoints.map(|k| k * scale + origin);
-        Ok(Look { style, avatar, reference, reference_keypoints, character })
+        Ok(Look { style, avatar, surface, reference, reference_keypoints, character })
     }
 
     /// Renders the window's shown frames, true and warped, in one camera.
@@ -151,6 +156,7 @@ impl Look {
             }
             layer_cover(&self.avatar, &frame, HEAD_LAYER, HEAD_GRID, &mut studio.cover);
             out.head.extend(studio.cover.iter().map(|c| (c * 255.0 + 0.5) as u8));
+            out.flow.extend(self.surface.flow(&self.character, &drawn.vertices, &studio.frame, &self.avatar, &frame, picture, size));
             let mut error = 0.0;
             for (k, p) in frame.keypoints.iter().zip(&drawn.keypoints) {
                 out.keypoints.extend([k.position.x, k.position.y, k.confidence]);

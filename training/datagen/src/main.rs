@@ -4,7 +4,9 @@
 
 mod clips;
 mod colour;
+mod flow;
 mod look;
+mod makehuman;
 mod plan;
 mod procedural;
 mod rng;
@@ -35,6 +37,9 @@ struct Arguments {
     /// Folders with rigged characters (.glb, .vrm); may be repeated or left out.
     #[arg(long, num_args = 0..)]
     characters: Vec<PathBuf>,
+    /// Folder that MakeHuman's assets unpack to (base/, makehuman/data/): adds people of its making.
+    #[arg(long)]
+    makehuman: Option<PathBuf>,
     /// Motion: `clips.safetensors`.
     #[arg(long)]
     clips: PathBuf,
@@ -74,7 +79,8 @@ fn main() -> Result<()> {
     let bytes = std::fs::read(&a.clips).with_context(|| format!("cannot read {}", a.clips.display()))?;
     let clips = Clips::read(&bytes)?;
     drop(bytes);
-    let plan = Plan::new(&a.characters, a.count, usize::from(a.per_look), a.seed, a.held_out)?;
+    let humans = a.makehuman.as_deref().map(makehuman::Humans::read).transpose()?;
+    let plan = Plan::new(&a.characters, humans, a.count, usize::from(a.per_look), a.seed, a.held_out)?;
     std::fs::create_dir_all(&a.out).with_context(|| format!("cannot make {}", a.out.display()))?;
     let prefix = if a.held_out { "held" } else { "frames" };
     let metadata = HashMap::from([

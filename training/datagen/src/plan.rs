@@ -10,11 +10,14 @@ use odori_engine::avatar::rigged::character::Character;
 use crate::clips::{Clips, TOKEN_FRAMES, Window};
 use odori_engine::avatar::rigged::glb;
 use crate::look::{LEAD_FRAMES, Look, Studio};
+use crate::makehuman::Humans;
 use crate::procedural;
 use crate::rng::Rng;
 use crate::shard::Record;
 
-/// Share of looks that are rigs from files.
+/// Share of looks that are MakeHuman's people, where its folder is given.
+const HUMAN: f32 = 0.35;
+/// Share of the others that are rigs from files.
 const RIGGED: f32 = 0.35;
 /// Every n-th rig file is kept from training.
 const HELD_OUT_EVERY: usize = 8;
@@ -24,6 +27,7 @@ const HELD_OUT_SEED: u64 = 1 << 40;
 #[derive(Clone, Copy, Debug)]
 enum Who {
     Rig(usize),
+    Human(u64),
     Made(u64),
 }
 
@@ -40,13 +44,14 @@ pub struct Task {
 
 pub struct Plan {
     rigs: Vec<Character>,
+    humans: Option<Humans>,
     tasks: Vec<Task>,
     pub names: Vec<String>,
     seed: u64,
 }
 
 impl Plan {
-    pub fn new(folders: &[PathBuf], count: usize, per_look: usize, seed: u64, held_out: bool) -> Result<Plan> {
+    pub fn new(folders: &[PathBuf], humans: Option<Humans>, count: usize, per_look: usize, seed: u64, held_out: bool) -> Result<Plan> {
         let rigs = rigs(folders)?;
         let mut names: Vec<String> = rigs.iter().map(|r| r.name.clone()).collect();
         let rng = Rng::new(seed);
@@ -62,12 +67,15 @@ impl Plan {
                 (true, _) => (false, true),
             };
             let eligible: Vec<usize> = (0..rigs.len()).filter(|&r| rigs[r].held_out == character_held_out).collect();
-            let (who, character) = if !eligible.is_empty() && rng.chance(RIGGED) {
+            let base = if character_held_out { HELD_OUT_SEED } else { 0 };
+            let made = base + (seed << 20) % HELD_OUT_SEED + look as u64;
+            let (who, character) = if humans.is_some() && rng.chance(HUMAN) {
+                names.push(format!("human-{made}"));
+                (Who::Human(made), names.len() - 1)
+            } else if !eligible.is_empty() && rng.chance(RIGGED) {
                 let r = rng.pick(&eligible);
                 (Who::Rig(r), r)
             } else {
-                let base = if character_held_out { HELD_OUT_SEED } else { 0 };
-                let made = base + (seed << 20) % HELD_OUT_SEED + look as u64;
                 names.push(format!("made-{made}"));
                 (Who::Made(made), names.len() - 1)
             };
@@ -75,7 +83,7 @@ impl Plan {
             left -= samples;
             tasks.push(Task { look, who, character, samples, character_held_out, clip_held_out });
         }
-        Ok(Plan { rigs, tasks, names, seed })
+        Ok(Plan { rigs, humans, tasks, names, seed })
     }
 
     /// Tasks cut so that each piece holds about `size` samples.
@@ -99,6 +107,7 @@ impl Plan {
         let rng = Rng::new(self.seed ^ 0x5eed).fork(task.look as u64);
         let (character, vary) = match task.who {
             Who::Rig(r) => (self.rigs[r].clone(), true),
+            Who::Human(seed) => (self.humans.as_ref().context("no MakeHuman folder")?.character(seed)?, true),
             Who::Made(seed) => (procedural::character(seed), false),
         };
         let look = Look::new(character, vary, &mut rng.fork(1), studio)?;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use odori_engine::avatar::FACING;
 use safetensors::tensor::{Dtype, TensorView};
 
+use crate::flow::FLOW_GRID;
 use crate::look::{HEAD_GRID, Sample};
 
 /// What is known of a sample besides its pictures.
@@ -46,6 +47,7 @@ pub fn write(
         ("depths", Dtype::F32, vec![k, frames, 24], bytes(&|r| bytemuck::cast_slice(&r.sample.depths))),
         ("facing", Dtype::F32, vec![k, frames, FACING], bytes(&|r| bytemuck::cast_slice(&r.sample.facing))),
         ("head", Dtype::U8, vec![k, frames, HEAD_GRID, HEAD_GRID], bytes(&|r| &r.sample.head)),
+        ("flow", Dtype::I16, vec![k, frames, FLOW_GRID, FLOW_GRID, 2], bytes(&|r| bytemuck::cast_slice(&r.sample.flow))),
         ("token_row", Dtype::I32, vec![k, frames], bytes(&|r| bytemuck::cast_slice(&r.token_rows))),
         ("character", Dtype::I32, vec![k], i(&|r| r.character)),
         ("look", Dtype::I32, vec![k], i(&|r| r.look)),

@@ -98,13 +98,19 @@ pub fn read(name: &str, bytes: &[u8], texture_px: u32) -> Result<(Character, Opt
     }
     // Eyes go the way of the joints.
     let eyes = vrm.as_ref().and_then(|v| v.eyes).filter(|eyes| eyes.iter().all(|e| *e < nodes.len()));
+    let eyes = eyes.map(|eyes| eyes.map(|e| alignment.turn[e] * (rest.positions[e] - alignment.from[e]) + alignment.to[e]));
+    Ok((finished(out, eyes, &materials.names), vrm))
+}
+
+/// Gives a character in the T-pose, of any size, its size, its place and its face. `eyes`: where their bones are.
+pub fn finished(mut out: Character, eyes: Option<[Vec3; 2]>, material_names: &[String]) -> Character {
     let joints = out.joints.len();
-    out.joints.extend(eyes.iter().flatten().map(|&e| alignment.turn[e] * (rest.positions[e] - alignment.from[e]) + alignment.to[e]));
+    out.joints.extend(eyes.into_iter().flatten());
     to_metres(&mut out);
     out.finish();
     let eyes = out.joints.split_off(joints);
-    face_keypoints(&mut out, &materials.names, <[Vec3; 2]>::try_from(eyes).ok());
-    Ok((out, vrm))
+    face_keypoints(&mut out, material_names, <[Vec3; 2]>::try_from(eyes).ok());
+    out
 }
 
 /// Every view lies in the file and every accessor in its view: what is read later is there.

@@ -207,6 +207,16 @@ impl Raster {
         self.resolve(vertices, triangles, materials, style)
     }
 
+    /// What was drawn last at a place in pixels: the triangle in front, and how near it is; nothing on a line and beside the figure.
+    pub fn front(&self, p: Vec2) -> Option<(usize, f32)> {
+        let (s, n) = (self.samples as f32, self.size * self.samples);
+        if p.cmplt(Vec2::ZERO).any() || p.cmpge(Vec2::splat(self.size as f32)).any() {
+            return None;
+        }
+        let at = (p.y * s) as usize * n + (p.x * s) as usize;
+        (self.hit[at] != NOTHING && self.hit[at] & LINE == 0).then(|| (self.hit[at] as usize, self.depth[at]))
+    }
+
     fn fill(&mut self, a: Vec3, b: Vec3, c: Vec3, id: u32, holes: Option<(&Texture, f32, [Vec2; 3])>) {
         let n = self.size * self.samples;
         let s = self.samples as f32;

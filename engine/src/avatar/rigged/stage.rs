@@ -68,6 +68,7 @@ pub struct Drawn {
     pub rgba: Vec<u8>,
     /// Pixels.
     pub keypoints: [Vec2; KEYPOINT_COUNT],
+    pub vertices: Vec<Screen>,
 }
 
 pub struct Actor<'a> {
@@ -125,6 +126,6 @@ impl<'a> Actor<'a> {
         // In hundredths of a figure of 1.6 m.
         let line_px = self.style.outline * 0.01 * 1.6 * camera.scale * self.character.line_scale;
         let rgba = raster.draw(&vertices, &self.character.triangles, &self.character.materials, self.style, line_px);
-        Drawn { rgba, keypoints: self.character.keypoints(&posed).map(project) }
+        Drawn { rgba, keypoints: self.character.keypoints(&posed).map(project), vertices }
     }
 }

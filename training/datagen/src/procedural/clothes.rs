@@ -5,7 +5,7 @@ use glam::{Vec2, Vec3};
 use super::body::{Body, Layer, bone};
 use super::head::Skull;
 use super::shape::{Mesh, Ring, smooth};
-use odori_engine::avatar::rigged::character::Loose;
+use odori_engine::avatar::rigged::character::{Character, Loose};
 use crate::colour::{cloth, scale};
 use odori_engine::avatar::rigged::raster::{Material, Pattern};
 use crate::rng::Rng;
@@ -103,7 +103,6 @@ pub fn dress(mesh: &mut Mesh, body: &Body, skin: u16, rng: &mut Rng) {
 /// A cone from the waist with swinging joints around it.
 fn skirt(mesh: &mut Mesh, body: &Body, material: u16, thick: f32, rng: &mut Rng) {
     const SIDES: usize = 24;
-    const JOINTS: usize = 8;
     const RINGS: usize = 7;
     let waist = 0.36;
     let (w, d) = body.torso_size(waist);
@@ -121,22 +120,7 @@ fn skirt(mesh: &mut Mesh, body: &Body, material: u16, thick: f32, rng: &mut Rng)
         let out = 1.0 + (flare - 1.0) * t * t.max(0.3) + pleats * t * (a * 12.0).cos();
         Vec3::new(a.sin() * (rw + thick + 0.008) * out, top + (hem - top) * t, z + a.cos() * (rd + thick + 0.008) * out)
     };
-    let mut joints = Vec::new();
-    for k in 0..JOINTS {
-        // None straight ahead: each side of the cloth goes with its own thigh.
-        let a = (k as f32 + 0.5) / JOINTS as f32 * std::f32::consts::TAU;
-        let leg = if a.sin() > 0.0 { "leftUpperLeg" } else { "rightUpperLeg" };
-        let follow = (bone(leg), 0.55 + 0.35 * a.cos().max(0.0));
-        let loose = Loose {
-            parent: 0,
-            tip: rim(a, 1.0),
-            stiffness: rng.range(90.0, 220.0),
-            gravity: 1.0,
-            drag: 0.45,
-            follow: Some(follow),
-        };
-        joints.push(mesh.loose_joint(rim(a, 0.05), loose));
-    }
+    let joints: Vec<usize> = ring(rim, rng).into_iter().map(|(at, loose)| mesh.loose_joint(at, loose)).collect();
     let first = mesh.vertices.len();
     // Downwards: right x up must point down.
     let rings: Vec<Ring> = (0..=RINGS)
@@ -153,16 +137,73 @@ fn skirt(mesh: &mut Mesh, body: &Body, material: u16, thick: f32, rng: &mut Rng)
         for s in 0..SIDES {
             // Vertex s of a ring lies at angle s from +X towards +Z; ours is from +Z towards +X.
             let a = std::f32::consts::FRAC_PI_2 - s as f32 / SIDES as f32 * std::f32::consts::TAU;
-            let turn = a.rem_euclid(std::f32::consts::TAU) / std::f32::consts::TAU * JOINTS as f32;
-            let turn = (turn + JOINTS as f32 - 0.5) % JOINTS as f32;
-            let (k, f) = (turn as usize % JOINTS, turn.fract());
-            let loose = smooth(0.05, 0.6, t);
             let v = &mut mesh.vertices[first + i * SIDES + s];
             v.position = rim(a, t);
             v.uv = Vec2::new(v.position.x, v.position.y);
-            v.joints = [0, joints[k] as u8, joints[(k + 1) % JOINTS] as u8, 0];
-            v.weights = [1.0 - loose, loose * (1.0 - f), loose * f, 0.0];
+            (v.joints, v.weights) = hung(&joints, a, t);
         }
+    }
+}
+
+/// Joints round a skirt.
+const JOINTS: usize = 8;
+
+/// Swinging joints round a cone of which `rim` gives the place at an angle from the front towards the left, and 0 at the waist to 1 at the hem.
+fn ring(rim: impl Fn(f32, f32) -> Vec3, rng: &mut Rng) -> Vec<(Vec3, Loose)> {
+    (0..JOINTS)
+        .map(|k| {
+            // None straight ahead: each side of the cloth goes with its own thigh.
+            let a = (k as f32 + 0.5) / JOINTS as f32 * std::f32::consts::TAU;
+            let leg = if a.sin() > 0.0 { "leftUpperLeg" } else { "rightUpperLeg" };
+            let follow = (bone(leg), 0.55 + 0.35 * a.cos().max(0.0));
+            let loose = Loose {
+                parent: 0,
+                tip: rim(a, 1.0),
+                stiffness: rng.range(90.0, 220.0),
+                gravity: 1.0,
+                drag: 0.45,
+                follow: Some(follow),
+            };
+            (rim(a, 0.05), loose)
+        })
+        .collect()
+}
+
+/// Which of the joints carry the cloth at this angle and height.
+fn hung(joints: &[usize], a: f32, t: f32) -> ([u8; 4], [f32; 4]) {
+    let turn = a.rem_euclid(std::f32::consts::TAU) / std::f32::consts::TAU * JOINTS as f32;
+    let turn = (turn + JOINTS as f32 - 0.5) % JOINTS as f32;
+    let (k, f) = (turn as usize % JOINTS, turn.fract());
+    let loose = smooth(0.05, 0.6, t);
+    ([0, joints[k] as u8, joints[(k + 1) % JOINTS] as u8, 0], [1.0 - loose, loose * (1.0 - f), loose * f, 0.0])
+}
+
+/// Lets a range of a character's vertices, a cone from the waist, swing.
+pub fn swing(out: &mut Character, skirt: std::ops::Range<usize>, rng: &mut Rng) {
+    let cloth = &out.vertices[skirt.clone()];
+    let (low, high) = cloth.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), v| (a.min(v.position.y), b.max(v.position.y)));
+    let middle = out.joints[0];
+    let place = |p: Vec3| ((p.x - middle.x).atan2(p.z - middle.z), (high - p.y) / (high - low).max(1e-3));
+    // The vertex nearest to that angle and height.
+    let rim = |a: f32, t: f32| {
+        let far = |p: Vec3| {
+            let (b, u) = place(p);
+            (1.0 - (a - b).cos()) + (t - u).powi(2)
+        };
+        cloth.iter().map(|v| v.position).min_by(|p, q| far(*p).total_cmp(&far(*q))).unwrap_or(middle)
+    };
+    let ring = ring(rim, rng);
+    let places: Vec<(f32, f32)> = cloth.iter().map(|v| place(v.position)).collect();
+    let joints: Vec<usize> = ring
+        .into_iter()
+        .map(|(at, loose)| {
+            out.joints.push(at);
+            out.loose.push(loose);
+            out.joints.len() - 1
+        })
+        .collect();
+    for (v, (a, t)) in out.vertices[skirt].iter_mut().zip(places) {
+        (v.joints, v.weights) = hung(&joints, a, t);
     }
 }
 

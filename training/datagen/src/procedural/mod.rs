@@ -9,12 +9,14 @@ mod head;
 mod shape;
 
 use glam::Vec3;
-use odori_engine::skeleton::{KEYPOINT_COUNT, SKELETON};
+use odori_engine::skeleton::{BONE_COUNT, KEYPOINT_COUNT, SKELETON};
 
-use odori_engine::avatar::rigged::character::Character;
+use odori_engine::avatar::rigged::character::{Character, Loose, Vertex};
 use crate::colour;
-use odori_engine::avatar::rigged::raster::Material;
+use odori_engine::avatar::rigged::raster::{Material, Triangle};
 use crate::rng::Rng;
+pub use clothes::swing;
+
 use body::{Body, Build, bone};
 use head::{Face, Skull};
 use shape::Mesh;
@@ -60,6 +62,42 @@ pub fn character(seed: u64) -> Character {
     };
     out.finish();
     out
+}
+
+/// Our hair on the head of a finished character.
+pub fn hair_on(out: &mut Character, colour: colour::Rgb, rng: &mut Rng) {
+    let tie = colour::cloth(rng);
+    let head = out.joints[bone("head")];
+    let on_head = |v: &&Vertex| v.joints.iter().zip(&v.weights).any(|(&j, &w)| usize::from(j) == bone("head") && w > 0.6);
+    let places: Vec<Vec3> = out.vertices.iter().filter(on_head).map(|v| v.position).filter(|p| p.y > head.y - 0.05).collect();
+    let top = places.iter().map(|p| p.y).fold(head.y + 0.1, f32::max);
+    let chin = places.iter().filter(|p| p.z > head.z).map(|p| p.y).fold(top, f32::min);
+    let middle = Vec3::new(head.x, (top + chin) * 0.5, head.z);
+    // Nose and ears lie lower than the brow.
+    let skull: Vec<Vec3> = places.into_iter().filter(|p| p.y > middle.y + 0.15 * (top - chin)).collect();
+    let reach = |axis: usize| skull.iter().map(|p| p[axis]).fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
+    let ((left, right), (back, front)) = (reach(0), reach(2));
+    if !(right > left && front > back) {
+        return;
+    }
+    let half = Vec3::new((right - left) * 0.5, (top - chin) * 0.5, (front - back) * 0.5);
+    let skull = Skull { centre: Vec3::new((left + right) * 0.5, middle.y, (back + front) * 0.5), half: half * 1.03, jaw: 0.8 };
+    let mut mesh = Mesh::default();
+    let (hair, tie) = (mesh.material(Material::plain(colour)), mesh.material(Material::plain(tie)));
+    hair::hair(&mut mesh, &skull, hair, tie, rng);
+    mesh.set_normals();
+    add(out, mesh);
+}
+
+/// Adds a mesh, whose loose joints come first, to a character that has none yet.
+fn add(out: &mut Character, mesh: Mesh) {
+    let (vertices, materials, loose) = (out.vertices.len() as u32, out.materials.len() as u16, out.loose.len());
+    let moved = |j: usize| if j >= BONE_COUNT { j + loose } else { j };
+    out.vertices.extend(mesh.vertices.into_iter().map(|v| Vertex { smooth: v.normal, joints: v.joints.map(|j| moved(usize::from(j)) as u8), ..v }));
+    out.triangles.extend(mesh.triangles.into_iter().map(|t| Triangle { corners: t.corners.map(|c| c + vertices), material: t.material + materials }));
+    out.materials.extend(mesh.materials);
+    out.joints.extend(mesh.loose_joints);
+    out.loose.extend(mesh.loose.into_iter().map(|l| Loose { parent: moved(l.parent), ..l }));
 }
 
 fn keypoint_offsets(joints: &[Vec3], skull: &Skull, face: &Face, build: &Build) -> [Vec3; KEYPOINT_COUNT] {
