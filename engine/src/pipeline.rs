@@ -463,6 +463,13 @@ impl Pipeline {
         }
     }
 
+    /// What the leader's face is to show, from the next frame on, as somebody else sees it; `None` is its own.
+    pub fn set_face(&mut self, face: Option<Expression>) {
+        if let Some(picture) = &mut self.picture {
+            picture.live_face = face;
+        }
+    }
+
     /// Says that the sound jumped or the dancer changed: history is dropped, the clock goes on.
     pub fn discontinuity(&mut self) {
         self.features.reset();

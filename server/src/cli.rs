@@ -98,6 +98,10 @@ pub struct ServeArgs {
     /// Send the motion to a program that speaks the VMC protocol, such as 127.0.0.1:39539; may be given more than once.
     #[arg(long, value_name = "HOST:PORT")]
     pub vmc: Vec<String>,
+    /// Listen here for a person's face by the VMC protocol, such as 127.0.0.1:39540: a tracker's blinks, mouth and eyes become the
+    /// dancer's.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub vmc_face: Option<String>,
     /// Do not open a browser.
     #[arg(long)]
     pub no_open: bool,

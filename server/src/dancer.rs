@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cpu_time::ProcessTime;
-use odori_engine::avatar::Avatar;
+use odori_engine::avatar::{Avatar, Expression};
 use odori_engine::dance::group::MOST_DANCERS;
 use odori_engine::dance::Direction;
 use odori_engine::ladder::{Budget, Load};
@@ -107,6 +107,10 @@ impl Dancer for PipelineDancer {
 
     fn set_horizon(&mut self, horizon: Duration) {
         self.pipeline.settings.horizon = horizon;
+    }
+
+    fn set_face(&mut self, face: Option<Expression>) {
+        self.pipeline.set_face(face);
     }
 
     fn set_budget(&mut self, budget: Budget) {

@@ -14,7 +14,7 @@ use odori_engine::prompt::Wish;
 use odori_engine::render::Background;
 
 use crate::measure::Span;
-use crate::vmc::Vmc;
+use crate::vmc::{Face, Vmc};
 
 /// What the engine could not do, in words for the person who asked.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +110,8 @@ pub trait Dancer: Send {
     fn wear(&mut self, costume: Costume) -> Costume;
     /// How far ahead of the sound the dance is to be made.
     fn set_horizon(&mut self, horizon: Duration);
+    /// What the leader's face is to show; `None` is its own.
+    fn set_face(&mut self, face: Option<Expression>);
     /// What a frame may take from now on.
     fn set_budget(&mut self, budget: Budget);
     /// How old the newest frame was when it was encoded, counted from its sound; `None` if one was not made for want of time.
@@ -178,6 +180,7 @@ pub struct Engine {
     import_avatar: Box<ImportAvatar>,
     read_prompt: Option<Box<ReadPrompt<'static>>>,
     vmc: Option<Vmc>,
+    face: Option<Arc<Face>>,
     calibrate: Option<Box<Calibrate>>,
 }
 
@@ -188,7 +191,7 @@ impl Engine {
     /// `avatars` must not be empty: the first is the default, as is the first song.
     pub fn new(avatars: Vec<AvatarEntry>, songs: Vec<SongEntry>, styles: Vec<String>, size: (u32, u32), make_dancer: Box<MakeDancer>, import_avatar: Box<ImportAvatar>) -> Self {
         let avatars = RwLock::new(avatars.into_iter().map(Arc::new).collect());
-        Self { styles, songs, width: size.0, height: size.1, avatars, make_dancer, import_avatar, read_prompt: None, vmc: None, calibrate: None }
+        Self { styles, songs, width: size.0, height: size.1, avatars, make_dancer, import_avatar, read_prompt: None, vmc: None, face: None, calibrate: None }
     }
 
     /// Sending to other programs what is danced.
@@ -199,6 +202,16 @@ impl Engine {
 
     pub fn vmc(&self) -> Option<&Vmc> {
         self.vmc.as_ref()
+    }
+
+    /// With a person's face for the leader of every session.
+    #[must_use]
+    pub fn with_face(self, face: Arc<Face>) -> Self {
+        Self { face: Some(face), ..self }
+    }
+
+    pub fn face(&self) -> Option<&Face> {
+        self.face.as_deref()
     }
 
     /// With an understanding of words.

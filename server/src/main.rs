@@ -9,7 +9,7 @@ use odori_server::cli::{AvatarCommand, Cli, Command, EvalCommand, ServeArgs};
 use odori_server::commands;
 use odori_server::dancer;
 use odori_server::engine::Machine;
-use odori_server::vmc::Vmc;
+use odori_server::vmc::{Face, Vmc};
 
 fn serve(args: &ServeArgs, open_browser: bool) -> anyhow::Result<()> {
     let machine = Arc::new(Machine::open(&args.engine.options())?);
@@ -17,6 +17,9 @@ fn serve(args: &ServeArgs, open_browser: bool) -> anyhow::Result<()> {
     let mut engine = dancer::engine(machine, &args.avatars, &args.songs, args.size)?;
     if !args.vmc.is_empty() {
         engine = engine.with_vmc(Vmc::open(&args.vmc)?);
+    }
+    if let Some(address) = &args.vmc_face {
+        engine = engine.with_face(Face::listen(address)?);
     }
     let engine = Arc::new(engine);
     // Frames have their own threads: these carry packets and requests.

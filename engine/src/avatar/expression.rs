@@ -34,6 +34,11 @@ const ABOVE: f32 = 0.12;
 const LASH_GROWS: f32 = 0.2;
 
 impl Expression {
+    fn towards(self, other: Expression, share: f32) -> Expression {
+        let mix = |a: f32, b: f32| a + (b - a) * share;
+        Expression { lids: mix(self.lids, other.lids), gaze: self.gaze.lerp(other.gaze, share), mouth: mix(self.mouth, other.mouth) }
+    }
+
     /// Puts it on: the face's bones of `frame` leave the head's.
     pub fn apply(&self, avatar: &Avatar, frame: &mut PuppetFrame) {
         let face = &avatar.face;
@@ -100,6 +105,9 @@ const SLEEPY: f32 = 0.16;
 /// The mouth of one who dances and hears no voice.
 const CALM: f32 = -0.25;
 
+/// Share of somebody else's face that comes and goes a frame.
+const LENT_STEP: f32 = 0.2;
+
 /// The state of one face.
 #[derive(Clone, Debug)]
 pub struct Liveliness {
@@ -120,6 +128,9 @@ pub struct Liveliness {
     /// Which way the head faced, and how fast it turns.
     faced: Option<Vec2>,
     turn: Vec2,
+    /// Somebody else's face, and how much of it is shown.
+    lent: Expression,
+    lent_share: f32,
 }
 
 impl Liveliness {
@@ -138,6 +149,8 @@ impl Liveliness {
             rest_frames: 0,
             faced: None,
             turn: Vec2::ZERO,
+            lent: Expression::default(),
+            lent_share: 0.0,
         };
         face.next = face.pause() / 2;
         face
@@ -155,14 +168,17 @@ impl Liveliness {
         (SHORTEST + (LONGEST - SHORTEST) * late * late.sqrt()) as u32
     }
 
-    /// A frame on; `frame` says which way the head faces.
-    pub fn step(&mut self, frame: &PuppetFrame, cue: &Cue<'_>) -> Expression {
+    /// A frame on; `frame` says which way the head faces. `lent` is somebody else's face, shown instead of its own.
+    pub fn step(&mut self, frame: &PuppetFrame, cue: &Cue<'_>, lent: Option<Expression>) -> Expression {
         self.droop += (if cue.silent { SLEEPY } else { 0.0 } - self.droop) * if cue.silent { 0.04 } else { 0.25 };
         let lids = self.blink(cue).max(self.droop);
         let opening = if cue.silent { -1.0 } else { CALM + (1.0 - CALM) * cue.voice.clamp(0.0, 1.0) };
         self.mouth += (opening - self.mouth) * if opening > self.mouth { 0.5 } else { 0.22 };
         self.look(frame);
-        Expression { lids, gaze: self.gaze, mouth: self.mouth }
+        let own = Expression { lids, gaze: self.gaze, mouth: self.mouth };
+        self.lent_share = (self.lent_share + if lent.is_some() { LENT_STEP } else { -LENT_STEP }).clamp(0.0, 1.0);
+        self.lent = lent.unwrap_or(self.lent);
+        own.towards(self.lent, self.lent_share)
     }
 
     fn blink(&mut self, cue: &Cue<'_>) -> f32 {

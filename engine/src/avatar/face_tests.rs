@@ -165,9 +165,27 @@ fn lived(seed: u32, seconds: usize, cue: impl Fn(usize) -> (BeatState, f32, bool
     let mut face = Liveliness::new(seed);
     let shown = (0..seconds * 30).map(|i| {
         let (beat, voice, silent) = cue(i);
-        face.step(&frame, &Cue { beat: &beat, voice, silent })
+        face.step(&frame, &Cue { beat: &beat, voice, silent }, None)
     });
     shown.collect()
+}
+
+#[test]
+fn somebody_elses_face_comes_stays_and_goes_without_a_jump() {
+    let (avatar, _) = figure();
+    let frame = drive(&avatar, &Pose::default(), &Camera::full_body(64.0, 64.0));
+    let (beat, mut face) = (BeatState::default(), Liveliness::new(3));
+    let theirs = Expression { lids: 0.4, gaze: Vec2::new(0.9, -0.3), mouth: 0.8 };
+    let mut shown = Vec::new();
+    for i in 0..90 {
+        let lent = (30..60).contains(&i).then_some(theirs);
+        shown.push(face.step(&frame, &Cue { beat: &beat, voice: 0.0, silent: false }, lent));
+    }
+    let near = |a: &Expression, b: &Expression| (a.lids - b.lids).abs().max((a.mouth - b.mouth).abs()).max((a.gaze - b.gaze).length()) < 1e-5;
+    assert!(shown[34..60].iter().all(|s| near(s, &theirs)));
+    assert!(shown[66..].iter().all(|s| s.mouth < 0.0), "its own again");
+    let steps: Vec<f32> = shown.windows(2).map(|w| (w[1].mouth - w[0].mouth).abs()).collect();
+    assert!(steps[20..].iter().all(|s| *s < 0.4), "{steps:?}");
 }
 
 fn blinks(shown: &[Expression]) -> Vec<usize> {

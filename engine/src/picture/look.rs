@@ -91,10 +91,10 @@ impl Work {
 impl Look {
     /// The pose as the avatar's own body takes it, hair and skirt behind it, and a face to it. Every frame, drawn or not:
     /// springs and faces have a past.
-    pub(super) fn pose(&mut self, pose: &Pose, camera: &Camera, cue: &Cue<'_>) {
+    pub(super) fn pose(&mut self, pose: &Pose, camera: &Camera, cue: &Cue<'_>, live: Option<Expression>) {
         self.frame = avatar::drive(&self.avatar, pose, camera);
         self.springs.step(&self.avatar, &mut self.frame, 1.0 / FRAME_RATE as f32);
-        self.face = self.liveliness.step(&self.frame, cue);
+        self.face = self.liveliness.step(&self.frame, cue, live);
         self.face.apply(&self.avatar, &mut self.frame);
     }
 

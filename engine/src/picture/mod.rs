@@ -92,6 +92,8 @@ pub(crate) struct Picture {
     camera: Camera,
     full: Size,
     pub scene: Scene,
+    /// What the leader's face is to show, if not its own.
+    pub live_face: Option<Expression>,
     frame: Frame,
     room: Room,
     begun: bool,
@@ -132,6 +134,7 @@ impl Picture {
             camera: Camera::full_body(frame.side, frame.side),
             full: Size::new(width as usize, height as usize),
             scene: Scene::default(),
+            live_face: None,
             room: Room::new(1, false, frame.width()),
             begun: false,
             cameraman: Cameraman::new(frame),
@@ -254,7 +257,7 @@ impl Picture {
         for (n, (look, pose)) in self.looks.iter_mut().zip(cast.poses).enumerate() {
             let mut own = pose.clone();
             own.root -= cast.places[n];
-            look.pose(&own, &self.camera, &cue);
+            look.pose(&own, &self.camera, &cue, self.live_face.filter(|_| n == 0));
         }
         let leader = &self.looks[0];
         let joint = |name| leader.frame.keypoints[avatar::keypoint(name)].position;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Parser;
 use futures_util::StreamExt;
+use odori_engine::avatar::Expression;
 use odori_engine::ladder::Budget;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -160,6 +161,10 @@ impl Dancer for Marked {
 
     fn set_horizon(&mut self, horizon: Duration) {
         self.inner.set_horizon(horizon);
+    }
+
+    fn set_face(&mut self, face: Option<Expression>) {
+        self.inner.set_face(face);
     }
 
     fn set_budget(&mut self, budget: Budget) {

@@ -378,6 +378,9 @@ impl Run {
                 // Of the poses, which are always made, every second or third is drawn.
                 let wanted = frames % u64::from(FPS / known.fps) == 0 && self.viewers.any();
                 turn = turn.or_else(|| engine.vmc()?.take());
+                if let Some(face) = engine.face() {
+                    dancer.set_face(face.shown(Instant::now()));
+                }
                 let due = self.frame(dancer.as_mut(), turn.as_ref(), base, wanted, behind)?;
                 frames += u64::from(due);
                 if taken == 0 && !due {

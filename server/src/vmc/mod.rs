@@ -4,6 +4,8 @@
 //! One session sends at a time, as receivers know of one performer: the first one that dances, until it stops. Packets leave
 //! from a thread of their own; a frame on its way only leaves a copy of its pose.
 
+mod face;
+
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +17,8 @@ use odori_engine::avatar::Expression;
 use odori_engine::pose::Pose;
 use odori_engine::skeleton::SKELETON;
 use rosc::{OscBundle, OscMessage, OscPacket, OscTime, OscType, encoder};
+
+pub use face::Face;
 
 /// Poses that may wait for the sender; more than that, and the oldest are let go.
 const ROOM: usize = 4;

@@ -84,6 +84,7 @@ impl Dancer for Pattern {
         costume
     }
     fn set_horizon(&mut self, _horizon: Duration) {}
+    fn set_face(&mut self, _face: Option<Expression>) {}
     fn set_budget(&mut self, _budget: Budget) {}
     fn fared(&mut self, _age: Option<Duration>) {}
     fn discontinuity(&mut self) {}
