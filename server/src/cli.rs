@@ -308,7 +308,7 @@ pub struct EvalRenderArgs {
     /// Most clips to judge.
     #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..=10_000), value_name = "N")]
     pub clips: u32,
-    /// Also judge what each part of the network is worth.
+    /// Also judge what each part of the network is worth, and the truth itself a little aside.
     #[arg(long)]
     pub ablations: bool,
     /// Write a contact sheet: reference, true, puppet, 1, 2 and 4 steps.

@@ -38,8 +38,12 @@ def here(x):
     return type(x)(here(v) for v in x)
 
 
-def autocast():
+def precision() -> torch.dtype:
     """bf16 where the device multiplies it, f32 where it would only be emulated."""
     device = torch.get_default_device().type
     native = torch.cuda.is_bf16_supported() if device == "cuda" else getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)()
-    return torch.autocast(device, torch.bfloat16, enabled=native)
+    return torch.bfloat16 if native else torch.float32
+
+
+def autocast():
+    return torch.autocast(torch.get_default_device().type, torch.bfloat16, enabled=precision() == torch.bfloat16)

@@ -44,7 +44,7 @@ class DenoiseStep(nn.Module):
         self.model = model
 
     def forward(self, x, warp, prev, validity, kp, ids, facing, ref_k, ref_v, past_k, past_v):
-        with unittest.mock.patch.object(renderer_model, "displace", lambda warp, flow, patch: warp):
+        with unittest.mock.patch.object(renderer_model, "displace", lambda warp, flow: warp):
             out, (k, v) = self.model(x, torch.ones(1), warp, validity, prev, kp, ids, facing, (ref_k, ref_v), 1, (past_k, past_v))
         return out.x0, out.flow, out.mask, k[:, -1], v[:, -1]
 

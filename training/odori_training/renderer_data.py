@@ -18,7 +18,9 @@ from .compute import here
 
 TOKEN_STEPS, TOKEN_SLOTS, NO_TOKEN = 8, 10, 512
 WORK = 128
-DTYPES = {"U8": np.uint8, "I32": np.int32, "F32": np.float32, "I64": np.int64, "F16": np.float16}
+FLOW_CELL = 2  # working pixels that share a vector of the true flow
+FLOW_PARTS, FLOW_UNKNOWN = 64, -32768
+DTYPES = {"U8": np.uint8, "I32": np.int32, "F32": np.float32, "I64": np.int64, "F16": np.float16, "I16": np.int16}
 SKELETON = Path(__file__).resolve().parents[2] / "models" / "skeleton.json"
 
 
@@ -82,6 +84,21 @@ def box_half(a):
     a = a[..., 0::2, :, :] + a[..., 1::2, :, :]
     a = a[..., 0::2, :] + a[..., 1::2, :]
     return ((a + 2) >> 2).astype(np.uint8)
+
+
+def box_three_quarters(a):
+    """u8 (..., S, S, C) to (..., 3 S / 4, 3 S / 4, C), box means, rounded."""
+    a = a.astype(np.float32)
+    for axis in (-3, -2):
+        a = np.moveaxis(a, axis, -1)
+        four = a.reshape(*a.shape[:-1], -1, 4)
+        three = np.stack([0.75 * four[..., 0] + 0.25 * four[..., 1], 0.5 * (four[..., 1] + four[..., 2]), 0.25 * four[..., 2] + 0.75 * four[..., 3]], -1)
+        a = np.moveaxis(three.reshape(*a.shape[:-1], -1), -1, axis)
+    return (a + 0.5).astype(np.uint8)
+
+
+# From a shard's size to the working size.
+SMALLER = {1.0: np.asarray, 2.0: box_half, 4 / 3: box_three_quarters}
 
 
 class Shard:
@@ -180,34 +197,38 @@ class Clips:
             return np.full((f, TOKEN_STEPS, TOKEN_SLOTS), NO_TOKEN, np.int64)
         return np.stack([self.table.window(int(r)) for r in shard.full["token_row"][i]])
 
-    def batch(self, b: int, window=(128, 128), full: int = 0, augment: bool = True, pick=None):
-        """A dict of tensors, pictures cut to `window` (H, X) round the figure: reference (B, 4, W, W), truth and
+    def batch(self, b: int, window=(128, 128), full: int = 0, augment: bool = True, pick=None, work: int = WORK):
+        """A dict of tensors of working size `work` (128, or 192 where there are shards of 256), pictures cut to `window` (H, X) round the figure: reference (B, 4, W, W), truth and
         warp (B, F, 4, H, X), validity (B, F, 1, H, X), kp (B, F, 24, 4) x, y in pixels of the cut, confidence, depth in
-        metres, true_kp (B, F, 24, 2), ids (B, F, 8, 10), facing (B, F, 18); if `full`, truth_full and warp_full of the
+        metres, true_kp (B, F, 24, 2), ids (B, F, 8, 10), facing (B, F, 18), flow (B, F, 2, ...), a vector for every 64th of a frame, in
+        pixels, NaN where it is unknown; if `full`, truth_full and warp_full of the
         first `full` clips at 256, if there are shards of that size."""
         rng = self.rng
         if pick is None:
-            pick = [self.index[j] for j in rng.integers(0, len(self.index), b)]
+            index = self.index if work == WORK else [at for at in self.index if self.shards[at[0]].size > WORK]
+            pick = [index[j] for j in rng.integers(0, len(index), b)]
             large = [at for at in self.index if self.shards[at[0]].size > WORK]
             full = full if large else 0
             pick[:full] = [large[j] for j in rng.integers(0, len(large), full)] if full else []
-        out = {k: [] for k in ("reference", "truth", "warp", "validity", "kp", "true_kp", "ids", "facing", "truth_full", "warp_full")}
+        out = {k: [] for k in ("reference", "truth", "warp", "validity", "kp", "true_kp", "ids", "facing", "flow", "truth_full", "warp_full")}
         for j, (s, i) in enumerate(pick):
             sh = self.shards[s]
-            w, k = WORK, sh.size // WORK
+            w, k = work, sh.size / work
+            grid = FLOW_CELL if work == WORK else 12  # where cells of the true flow and whole pixels of the shard meet
             corner = [0, 0]
             for axis in (0, 1):
                 jitter = rng.integers(-6, 7) if augment else 0
-                corner[axis] = int(np.clip(round(float(sh.centre[i, 1 - axis]) - window[axis] / 2) + jitter, 0, w - window[axis]))
+                at = round((float(sh.centre[i, 1 - axis]) * work / WORK - window[axis] / 2 + jitter) / grid) * grid
+                corner[axis] = int(np.clip(at, 0, w - window[axis]))
             (y0, x0), (h, x) = corner, window
             flip = augment and rng.random() < 0.5
             step = -1 if flip else 1
 
             def cut(a):
                 """At the shard's size; a is (F, S, S, ...)."""
-                return a[:, k * y0 : k * (y0 + h), k * x0 : k * (x0 + x)][:, :, ::step]
+                return a[:, round(k * y0) : round(k * (y0 + h)), round(k * x0) : round(k * (x0 + x))][:, :, ::step]
 
-            small = box_half if k == 2 else np.asarray
+            small = SMALLER[k]
             truth, warp = cut(sh.full["truth"][i]), cut(sh.full["puppet"][i])
             out["truth"].append(small(truth))
             out["warp"].append(small(warp))
@@ -222,16 +243,20 @@ class Clips:
             true_kp = np.array(sh.full["true_keypoints"][i], np.float32) / k - corner
             facing = np.array(sh.full["facing"][i], np.float32)
             ids = self.ids(sh, i)
+            c = w / sh.full["flow"].shape[2]
+            flow = np.array(sh.full["flow"][i, :, round(y0 / c) : round((y0 + h) / c), round(x0 / c) : round((x0 + x) / c)][:, :, ::step], np.float32)
+            flow = np.where(flow == FLOW_UNKNOWN, np.nan, flow / (FLOW_PARTS * k))
             if flip:
+                flow[..., 0] *= -1
                 kp[..., 0], true_kp[..., 0] = x - kp[..., 0], x - true_kp[..., 0]
                 kp, true_kp, facing = kp[:, self.mirror], true_kp[:, self.mirror], mirrored_facing(facing)
             if flip or (augment and rng.random() < 0.1):
                 ids = np.full_like(ids, NO_TOKEN)
-            for name, value in (("kp", kp), ("true_kp", true_kp), ("ids", ids), ("facing", facing)):
+            for name, value in (("kp", kp), ("true_kp", true_kp), ("ids", ids), ("facing", facing), ("flow", np.moveaxis(flow, -1, 1))):
                 out[name].append(value)
         pictures = ("reference", "truth", "warp", "validity") + (("truth_full", "warp_full") if full else ())
         batch = {name: to_float(np.stack(out[name])) for name in pictures}
-        batch |= {name: here(torch.from_numpy(np.stack(out[name]))) for name in ("kp", "true_kp", "ids", "facing")}
+        batch |= {name: here(torch.from_numpy(np.stack(out[name]))) for name in ("kp", "true_kp", "ids", "facing", "flow")}
         if augment:
             p = colour_parameters(rng, b)
             for name in ("truth", "warp"):

@@ -50,18 +50,29 @@ def caution(out):
     """What a correction and a flow cost, so that the network speaks only where it gains: an `Output`. Scalar."""
     across, down = gradients(out.flow)
     smooth = across.abs().mean() + down.abs().mean()
-    return 0.12 * (out.x0.float() - out.moved).abs().mean() + 0.004 * smooth + 0.001 * out.flow.abs().mean()
+    return 0.06 * (out.x0.float() - out.moved).abs().mean() + 0.004 * smooth + 0.001 * out.flow.abs().mean()
 
 
-def keypoint_flow_loss(flow, kp, true_kp, patch: int):
-    """flow (N, 2, G, X) in patches; kp (N, 24, 4) where the warp shows the joints and true_kp (N, 24, 2) where they
+def keypoint_flow_loss(flow, kp, true_kp, cell: int):
+    """flow (N, 2, H / cell, X / cell) in cells; kp (N, 24, 4) where the warp shows the joints and true_kp (N, 24, 2) where they
     should be, pixels: at the true place the flow should point to the warp's. Hidden joints say nothing. Scalar, pixels."""
-    h, w = flow.shape[-2] * patch, flow.shape[-1] * patch
+    h, w = flow.shape[-2] * cell, flow.shape[-1] * cell
     at = torch.stack([true_kp[..., 0] * (2 / w) - 1, true_kp[..., 1] * (2 / h) - 1], dim=-1)[:, None]
-    got = F.grid_sample(flow, at, mode="bilinear", padding_mode="border", align_corners=False)[:, :, 0] * patch  # (N, 2, 24)
+    got = F.grid_sample(flow, at, mode="bilinear", padding_mode="border", align_corners=False)[:, :, 0] * cell  # (N, 2, 24)
     want = (kp[..., :2] - true_kp).transpose(1, 2)
     seen = ((kp[..., 2] > 0.6) & (at[:, 0].abs().amax(-1) < 1) & (want.norm(dim=1) < 20)).float()[:, None]
     return ((got - want).abs() * seen).sum() / seen.sum().clamp(min=1)
+
+
+def flow_loss(flow, truth, cell: int):
+    """flow (N, 2, H / cell, X / cell) in cells; truth (N, 2, H / 2, X / 2) in pixels, NaN where nothing is known. What lies farther
+    away than can be seen of it is not asked for. Scalar, pixels."""
+    got = flow * cell
+    if got.shape != truth.shape:
+        got = F.interpolate(got, size=truth.shape[-2:], mode="bilinear", align_corners=False)
+    known = (truth.norm(dim=1, keepdim=True) < 20).float()
+    off = torch.where(known > 0, got - truth.nan_to_num(), torch.zeros_like(got))
+    return off.abs().sum() / known.sum().clamp(min=1)
 
 
 def detail_loss(x0, out, truth_full, warp_full):

@@ -40,6 +40,7 @@ class DenoiserConfig:
     keypoint_sigma: float = 1.2  # in patches
     depth_scale: float = 0.4  # metres of depth that count as one
     facing: int = 18  # X and Z axes of hips, chest and head
+    flow_cell: int = 2  # working pixels a side that share a vector of the flow, itself in these cells
     flow_limit: float = 6.0  # patches
     noise: float = 0.15  # spread of the noise that is added to the warp at t = 1
     dead_zone: float = 0.02  # corrections smaller than this are left out
@@ -85,12 +86,12 @@ def keypoint_maps(kp, rows: int, columns: int, cfg: DenoiserConfig):
     return torch.cat([strength[..., None, None] * down * across for strength in (kp[..., 2], depth)], dim=1)
 
 
-def displace(image, flow, patch: int):
-    """image (N, C, H, W) moved by flow (N, 2, H / patch, W / patch), x then y in patches: what is shown at p comes from
+def displace(image, flow):
+    """image (N, C, H, W) moved by flow (N, 2, H / cell, W / cell), x then y in cells: what is shown at p comes from
     p + flow(p). The flow is enlarged bilinearly; beyond the picture there is nothing."""
     h, w = image.shape[-2:]
     f = F.interpolate(flow.float(), size=(h, w), mode="bilinear", align_corners=False)
-    return displace_full(image, f * patch)
+    return displace_full(image, f * (w / flow.shape[-1]))
 
 
 def displace_full(image, flow):
@@ -228,7 +229,7 @@ class CoarseAttention(nn.Module):
 
 class Output(NamedTuple):
     """What a denoise step gives: the picture (N, 4, W, W), the moved warp it corrects (N, 4, W, W), the flow that moved it
-    (N, 2, G, G) in patches, and the logit of the mask (N, 1, W, W)."""
+    (N, 2, W / cell, W / cell) in cells, and the logit of the mask (N, 1, W, W)."""
 
     x0: torch.Tensor
     moved: torch.Tensor
@@ -264,7 +265,7 @@ class Denoiser(nn.Module):
         self.head_norm = Norm(c0, cfg.groups)
         self.rgba = nn.Conv2d(c0, 4 * pp, 3, padding=1)
         self.mask = nn.Conv2d(c0, pp, 3, padding=1)
-        self.flow = nn.Conv2d(c0, 2, 3, padding=1)
+        self.flow = nn.Conv2d(c0, 2 * (cfg.patch // cfg.flow_cell) ** 2, 3, padding=1)
         for layer in (self.rgba, self.mask, self.flow):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -289,7 +290,7 @@ class Denoiser(nn.Module):
         cond = self.condition(t, ids, facing)
         maps = keypoint_maps(kp, x.shape[-2] // r, x.shape[-1] // r, cfg)
         h = torch.cat([space_to_depth(x, r), space_to_depth(warp, r), space_to_depth(prev, r), space_to_depth(validity, r), maps], dim=1)
-        h0 = self.enc0(self.stem(h), cond)  # (N, C0, G, G)
+        h0 = self.enc0(self.stem(h.contiguous(memory_format=torch.channels_last)), cond)  # (N, C0, G, G)
         h1 = self.enc1(self.down0(h0), cond)  # (N, C1, G/2, G/2)
         h = self.mid0(self.down1(h1), cond)  # (N, C2, G/4, G/4)
         h, present = self.attention(h, ref_kv, frames, past)
@@ -299,8 +300,10 @@ class Denoiser(nn.Module):
         h = F.interpolate(self.up0(h), scale_factor=2, mode="nearest") + h0
         h = self.dec0b(self.dec0a(h, cond), cond)
         h = F.silu(self.head_norm(h))
-        flow = self.flow(h).float().clamp(-cfg.flow_limit, cfg.flow_limit)
-        moved = displace(warp, flow, r)
+        cells = r // cfg.flow_cell  # a patch side
+        limit = cfg.flow_limit * cells
+        flow = depth_to_space(self.flow(h).float(), cells).clamp(-limit, limit)
+        moved = displace(warp, flow)
         x0 = moved + depth_to_space(self.rgba(h), r).to(warp.dtype)
         return Output(x0, moved, flow, depth_to_space(self.mask(h), r).float()), present
 
@@ -352,8 +355,8 @@ def compose(x0, out: Output, warp_full):
     def up(z):
         return F.interpolate(z, size=size, mode="bilinear", align_corners=False)
 
-    patch = size[-1] / out.flow.shape[-1]
-    detail = displace_full(warp_full, up(out.flow) * patch) - up(out.moved)
+    cell = size[-1] / out.flow.shape[-1]
+    detail = displace_full(warp_full, up(out.flow) * cell) - up(out.moved)
     return clamp_premultiplied(up(x0) + up(torch.sigmoid(out.mask)) * detail)
 
 

@@ -22,20 +22,21 @@ from torch import nn
 
 from . import compute
 from .compute import autocast, here
-from .renderer_data import Clips
-from .renderer_loss import caution, detail_loss, keypoint_flow_loss, picture_loss, steadiness_loss
+from .renderer_data import WORK, Clips
+from .renderer_loss import caution, detail_loss, flow_loss, keypoint_flow_loss, picture_loss, steadiness_loss
 from .renderer_model import Denoiser, DenoiserConfig, Output, sample, settle, step_times
 
 PATCH = 4
 # Steps between the workers' meetings: on a shared machine, meeting at every step makes each wait for the slower.
 MEET = 8
 # Cuts round the figure, rows and columns, taken in turn: most poses are narrow, and empty ground teaches little.
+LARGE_EVERY, LARGE_WINDOW = 4, (192, 96)  # of working size 192
 WINDOWS = ((112, 64), (112, 64), (112, 80), (112, 64), (112, 64), (112, 80), (112, 64), (128, 128))
 
 
 def orthogonalise(g):
     """The nearest semi-orthogonal matrix, roughly, by five Newton-Schulz steps (Muon, Jordan 2024)."""
-    x = g.bfloat16()
+    x = g.to(compute.precision())
     x = x / (x.norm() + 1e-7)
     turned = x.shape[0] > x.shape[1]
     x = x.T if turned else x
@@ -114,6 +115,11 @@ def load_beginning(model, path):
         # It corrected a warp that stayed where it was: what the flow can do is no longer the correction's.
         own["rgba.weight"].zero_()
         own["rgba.bias"].zero_()
+    for name in ("flow.weight", "flow.bias"):
+        # A flow of coarser cells: each gives its vector, in units that are as much larger, to those it is cut into.
+        cells = own[name].shape[0] // old[name].shape[0] if name in old else 1
+        if cells > 1:
+            own[name].copy_(old[name].float().repeat(cells, *[1] * (old[name].ndim - 1)) * cells**0.5)
     model.load_state_dict(own)
 
 
@@ -126,9 +132,10 @@ def first(out: Output, frames: int):
     return Output(*(z[:frames] for z in out))
 
 
-def picture_terms(out: Output, truth, warp, kp, true_kp):
-    x0 = out.x0.float()
-    return picture_loss(x0, truth, warp) + caution(out) + 0.01 * keypoint_flow_loss(out.flow, kp, true_kp, PATCH)
+def picture_terms(out: Output, truth, warp, kp, true_kp, flow):
+    cell = warp.shape[-1] // out.flow.shape[-1]
+    moved = 0.01 * keypoint_flow_loss(out.flow, kp, true_kp, cell) + 0.01 * flow_loss(out.flow, flow, cell)
+    return picture_loss(out.x0.float(), truth, warp) + caution(out) + moved
 
 
 def clip_loss(model, batch, own: bool):
@@ -155,7 +162,7 @@ def clip_loss(model, batch, own: bool):
         t = (sampler_times(b) if own else torch.ones(b, 1)).expand(b, f)
         tt = t[:, :, None, None, None]
         out, _ = model(flat((1 - tt) * end + tt * start), flat(t), *fixed, flat(prev), *rest, ref, f)
-    loss = picture_terms(out, flat(truth), flat(warp), flat(batch["kp"]), flat(batch["true_kp"]))
+    loss = picture_terms(out, flat(truth), flat(warp), flat(batch["kp"]), flat(batch["true_kp"]), flat(batch["flow"]))
     x0 = out.x0.float().view_as(truth)
     loss = loss + 0.5 * steadiness_loss(x0[:, 1:], x0[:, :-1], truth[:, 1:], truth[:, :-1])
     if "truth_full" in batch:
@@ -205,7 +212,7 @@ def rollout_loss(model, batch, rng):
                 r = times[s + 1] / t
                 x = (r * x + (1 - r) * out.x0.float()).detach()
         x0 = graded.x0.float()
-        total = total + picture_terms(graded, truth[:, i], warp[:, i], batch["kp"][:, i], batch["true_kp"][:, i])
+        total = total + picture_terms(graded, truth[:, i], warp[:, i], batch["kp"][:, i], batch["true_kp"][:, i], batch["flow"][:, i])
         if chosen + 1 < steps:
             total = total + 0.5 * (x0 - out.x0.float().detach()).abs().mean()
         if i:
@@ -289,7 +296,7 @@ def train(rank: int, a):
     held = Clips(a.data, "held", a.clips, a.tokens)
     while not clips.refresh():
         time.sleep(5)  # the generator may still be at its first shard
-    model = Denoiser(DenoiserConfig())
+    model = Denoiser(DenoiserConfig()).to(memory_format=torch.channels_last)
     if a.begin:
         load_beginning(model, a.begin)
     spent, step = 0.0, 0
@@ -325,8 +332,12 @@ def train(rank: int, a):
             for g, lr in zip(o.param_groups, lrs, strict=True):
                 g["lr"] = lr * scale
         window = WINDOWS[step % len(WINDOWS)]
-        full = 2 if step % 3 == 0 else 0
-        batch = clips.batch(a.batch, window, full)
+        full = 2 if step % 2 == 0 else 0
+        if step % LARGE_EVERY == 0 and any(s.size > WORK for s in clips.shards):
+            # As dear as the others: fewer clips.
+            batch = clips.batch(max(1, a.batch * 3 // 8), LARGE_WINDOW, full // 2, work=192)
+        else:
+            batch = clips.batch(a.batch, window, full)
         if rng.random() < a.rollouts:
             loss = rollout_loss(model, batch, rng)
         else:

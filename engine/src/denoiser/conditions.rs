@@ -71,14 +71,30 @@ pub fn keypoint_maps(keypoints: &[Keypoint], grid: usize, sigma: f32, depth_scal
     }
 }
 
-/// The figure's share of every patch, (size / patch)^2, of a picture (size, size, 4).
+/// A map (grid, grid) on a finer grid of `cells` a side, bilinearly.
+pub fn enlarge(map: &[f32], grid: usize, cells: usize, out: &mut [f32]) {
+    let at = |i: usize| {
+        let p = ((i as f32 + 0.5) * (grid as f32 / cells as f32) - 0.5).clamp(0.0, (grid - 1) as f32);
+        (p as usize, (p as usize + 1).min(grid - 1), p.fract())
+    };
+    for (y, row) in out.chunks_exact_mut(cells).enumerate() {
+        let (top, bottom, ky) = at(y);
+        for (x, v) in row.iter_mut().enumerate() {
+            let (left, right, kx) = at(x);
+            let across = |y: usize| map[y * grid + left] + (map[y * grid + right] - map[y * grid + left]) * kx;
+            *v = across(top) + (across(bottom) - across(top)) * ky;
+        }
+    }
+}
+
+/// The figure's share of every cell, (size / cell)^2, of a picture (size, size, 4).
 #[multiversion(targets("x86_64+avx2"))]
-pub fn patch_alpha(image: &[f32], size: usize, patch: usize, out: &mut [f32]) {
-    let grid = size / patch;
+pub fn cell_alpha(image: &[f32], size: usize, cell: usize, out: &mut [f32]) {
+    let grid = size / cell;
     out.fill(0.0);
     for (y, row) in image.chunks_exact(size * 4).enumerate() {
         for (x, pixel) in row.as_chunks::<4>().0.iter().enumerate() {
-            out[y / patch * grid + x / patch] += pixel[3] / (patch * patch) as f32;
+            out[y / cell * grid + x / cell] += pixel[3] / (cell * cell) as f32;
         }
     }
 }
@@ -86,19 +102,19 @@ pub fn patch_alpha(image: &[f32], size: usize, patch: usize, out: &mut [f32]) {
 /// Moves a picture by a flow: what is shown at p comes from p + flow(p), between pixels bilinearly; beyond the picture
 /// there is nothing.
 ///
-/// `image` (size, size, 4); `flow` (grid, grid, 2) x and y in patches, enlarged bilinearly and held within `limit`;
+/// `image` (size, size, 4); `flow` (grid, grid, 2) x and y in cells of that grid, enlarged bilinearly and held within `limit`;
 /// gives the picture in `moved` (size, size, 4) and the flow in pixels in `pixels` (size, size, 2).
 #[multiversion(targets("x86_64+avx2"))]
 pub fn displace(image: &[f32], size: usize, flow: &[f32], grid: usize, limit: f32, moved: &mut [f32], pixels: &mut [f32]) {
-    let patch = (size / grid) as f32;
+    let cell = (size / grid) as f32;
     let flow = flow.as_chunks::<2>().0;
     let image = image.as_chunks::<4>().0;
-    let bounded = |v: f32| if v.is_nan() { 0.0 } else { v.clamp(-limit, limit) * patch };
+    let bounded = |v: f32| if v.is_nan() { 0.0 } else { v.clamp(-limit, limit) * cell };
     let tap = |i: usize| {
-        let p = ((i as f32 + 0.5) / patch - 0.5).clamp(0.0, (grid - 1) as f32);
+        let p = ((i as f32 + 0.5) / cell - 0.5).clamp(0.0, (grid - 1) as f32);
         (p as usize, (p as usize + 1).min(grid - 1), p.fract())
     };
-    // A row of the flow, between the rows of patches above and below it.
+    // A row of the flow, between the rows of cells above and below it.
     let mut line = [[0.0f32; 2]; super::SIZES[2]];
     let line = &mut line[..grid];
     let rows = moved.as_chunks_mut::<4>().0.chunks_exact_mut(size).zip(pixels.as_chunks_mut::<2>().0.chunks_exact_mut(size));
@@ -181,7 +197,7 @@ mod tests {
         let (mut moved, mut pixels) = (vec![0.0; size * size * 4], vec![0.0; size * size * 2]);
         displace(&image, size, &vec![0.0; grid * grid * 2], grid, 6.0, &mut moved, &mut pixels);
         assert_eq!(moved, image);
-        // Half a patch to the right and a whole one down: two and four pixels.
+        // Half a cell to the right and a whole one down: two and four pixels.
         let flow: Vec<f32> = (0..grid * grid).flat_map(|_| [0.5, 1.0]).collect();
         displace(&image, size, &flow, grid, 6.0, &mut moved, &mut pixels);
         let at = |v: &[f32], x: usize, y: usize| v[(y * size + x) * 4];

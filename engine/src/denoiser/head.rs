@@ -9,13 +9,13 @@ use glam::Vec2;
 
 /// Numbers of a move: across, its change across and its roll, its change towards the edges; the same along.
 const MOVES: usize = 7;
-/// Patches that the head must cover to be told how it moves.
+/// Patches that the head must cover to be told how it moves, at a working size of 128.
 const LEAST: f32 = 6.0;
 /// A third of the patches by which the head's move holds beyond its outline, where nothing else is, at a working size of 128.
 const MARGIN: usize = 1;
 /// Nearness to the figure of a place that belongs to nothing.
 const NOWHERE: f32 = 0.01;
-/// Most that the move may change over one patch, in patches: nothing folds, and a nod does not flatten the face.
+/// Most that the move may change over one cell, in cells: nothing folds, and a nod does not flatten the face.
 const STEEPEST: f32 = 0.5;
 const STEEPEST_ALONG: f32 = 0.15;
 /// Radii of a head that is small, and of one that is large, patches at a working size of 128; and how much the flow gives
@@ -28,7 +28,7 @@ const BODY: f32 = 2.0;
 /// How little each number is believed, against the mean weight of what is seen of it.
 const RELUCTANCE: [f64; MOVES] = [0.0, 0.02, 0.02, 0.05, 0.0, 0.02, 0.05];
 
-/// Reusable buffers, (G, G) each.
+/// Reusable buffers, (grid, grid) each: a value for every cell of the flow.
 #[derive(Clone, Debug)]
 pub(super) struct HeadPiece {
     weight: Vec<f32>,
@@ -43,7 +43,7 @@ impl HeadPiece {
         HeadPiece { weight: map.clone(), rows: map.clone(), body: map.clone(), hold: map }
     }
 
-    /// Changes `flow`, (grid, grid, 2) in patches, over the head. `cover` and `alpha`, (grid, grid), are how much of each patch is head, and
+    /// Changes `flow`, (grid, grid, 2) in cells of that grid, over the head. `cover` and `alpha`, (grid, grid), are how much of each cell is head, and
     /// figure; `up` points from the neck to the crown, y down. Nothing changes where there is no head to be seen.
     pub fn apply(&mut self, cover: &[f32], up: Vec2, alpha: &[f32], grid: usize, flow: &mut [f32]) {
         let Some(up) = up.try_normalize() else { return };
@@ -101,11 +101,11 @@ fn blur(map: &mut [f32], rows: &mut [f32], grid: usize, width: usize) {
     mean(rows, map, 1, grid);
 }
 
-/// Centre and root mean square radius of what is covered, patches.
+/// Centre and root mean square radius of what is covered, cells.
 fn middle(weight: &[f32], grid: usize) -> Option<(Vec2, f32)> {
     let at = |i: usize| Vec2::new((i % grid) as f32, (i / grid) as f32);
     let total: f32 = weight.iter().sum();
-    if total.is_nan() || total < LEAST {
+    if total.is_nan() || total < LEAST * (grid * grid) as f32 / 1024.0 {
         return None;
     }
     let centre = weight.iter().enumerate().map(|(i, w)| at(i) * *w).sum::<Vec2>() / total;

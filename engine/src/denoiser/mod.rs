@@ -22,7 +22,7 @@ use crate::avatar::{FACING, keypoint};
 use glam::Vec2;
 use odori_kernels::{Backend, Executor, PlanError, Weights, noise};
 
-pub use conditions::Keypoint;
+pub use conditions::{Keypoint, enlarge};
 pub use doubt::Doubt;
 pub use network::{DenoiserConfig, KEYPOINTS, TOKEN_SLOTS, TOKEN_STEPS};
 
@@ -99,8 +99,9 @@ pub struct Denoiser {
     noise_seed: Option<u32>,
     /// (W, W, 4), the noisy warp, then ever less noisy pictures.
     x: Vec<f32>,
-    /// (G, G, 2)
+    /// (cells, cells, 2): the flow, and how many of its cells a side
     flow: Vec<f32>,
+    cells: usize,
     /// (W, W, 4), the output before this one; zeros after a reset.
     previous: Vec<f32>,
     maps: Vec<f32>,
@@ -108,7 +109,8 @@ pub struct Denoiser {
     time: Vec<f32>,
     features: Vec<f32>,
     head: HeadPiece,
-    /// (G, G), the figure's share of each patch.
+    /// (cells, cells), the head's and the figure's share of each cell.
+    cover: Vec<f32>,
     alpha: Vec<f32>,
 }
 
@@ -131,6 +133,7 @@ impl Denoiser {
         let reference_run = Executor::new(backend, &reference.plan, weights)?;
         let run = Executor::new(backend, &net.plan, weights)?;
         let grid = size / cfg.patch;
+        let cells = size / cfg.flow_cell;
         let positions = (grid / 4) * (grid / 4);
         Ok(Self {
             size,
@@ -144,14 +147,16 @@ impl Denoiser {
             noise: vec![0.0; size * size * 4],
             noise_seed: None,
             x: vec![0.0; size * size * 4],
-            flow: vec![0.0; grid * grid * 2],
+            flow: vec![0.0; cells * cells * 2],
+            cells,
             previous: vec![0.0; size * size * 4],
             maps: vec![0.0; grid * grid * network::MAPS],
             bells: vec![0.0; (grid + 2) * KEYPOINTS],
             time: vec![0.0; cfg.time_dim],
             features: vec![0.0; positions * cfg.channels[2]],
-            head: HeadPiece::new(grid),
-            alpha: vec![0.0; grid * grid],
+            head: HeadPiece::new(cells),
+            cover: vec![0.0; cells * cells],
+            alpha: vec![0.0; cells * cells],
             cfg,
         })
     }
@@ -222,7 +227,8 @@ impl Denoiser {
         }
         if !input.head.is_empty() {
             length("the head's cover", input.head.len(), grid * grid)?;
-            conditions::patch_alpha(input.warp, self.size, self.cfg.patch, &mut self.alpha);
+            conditions::enlarge(input.head, grid, self.cells, &mut self.cover);
+            conditions::cell_alpha(input.warp, self.size, self.cfg.flow_cell, &mut self.alpha);
         }
         let at = |name| input.keypoints[keypoint(name)];
         let crown = Vec2::new(at("head_top").x - at("neck").x, at("head_top").y - at("neck").y);
@@ -236,6 +242,7 @@ impl Denoiser {
         out.mask.resize(pixels, 0.0);
         out.moved.resize(pixels * 4, 0.0);
         out.flow.resize(pixels * 2, 0.0);
+        let limit = self.cfg.flow_limit * (self.cells / grid) as f32;
         for s in 0..steps {
             let t = conditions::step_time(s, steps);
             conditions::time_features(t, &mut self.time);
@@ -245,9 +252,9 @@ impl Denoiser {
             self.run.read(self.net.delta, &mut out.rgba);
             self.run.read(self.net.flow, &mut self.flow);
             if !input.head.is_empty() {
-                self.head.apply(input.head, crown, &self.alpha, grid, &mut self.flow);
+                self.head.apply(&self.cover, crown, &self.alpha, self.cells, &mut self.flow);
             }
-            conditions::displace(input.warp, self.size, &self.flow, grid, self.cfg.flow_limit, &mut out.moved, &mut out.flow);
+            conditions::displace(input.warp, self.size, &self.flow, self.cells, limit, &mut out.moved, &mut out.flow);
             let keep = conditions::step_time(s + 1, steps) / t;
             for ((x0, moved), x) in out.rgba.iter_mut().zip(&out.moved).zip(&mut self.x) {
                 *x0 += moved;

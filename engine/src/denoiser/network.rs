@@ -41,6 +41,8 @@ pub struct DenoiserConfig {
     pub depth_scale: f32,
     /// Numbers of `DenoiseInput::facing`.
     pub facing: usize,
+    /// Working pixels a side that share a vector of the flow.
+    pub flow_cell: usize,
     /// Farthest that the warp is moved, in patches.
     pub flow_limit: f32,
     /// Spread of the noise that is added to the warp at t = 1.
@@ -71,6 +73,9 @@ impl DenoiserConfig {
         }
         if self.patch != PATCH {
             return Some(format!("patch is {}, expected {PATCH}", self.patch));
+        }
+        if !matches!(self.flow_cell, 1 | 2 | 4) {
+            return Some(format!("flow_cell is {}, expected 1, 2 or 4", self.flow_cell));
         }
         if !(self.time_dim.is_multiple_of(2) && self.keypoint_sigma > 0.0 && self.keypoint_sigma.is_finite()) {
             return Some("time_dim must be even and keypoint_sigma positive".into());
@@ -128,7 +133,7 @@ pub struct StepPlan {
     pub reference_values: Buf,
     /// (W, W, 4): what to add to the moved warp
     pub delta: Buf,
-    /// (G, G, 2): where the moved warp comes from, x and y in patches
+    /// (W / cell, W / cell, 2): where the moved warp comes from, x and y in cells
     pub flow: Buf,
     /// (18)
     pub facing: Buf,
@@ -258,7 +263,8 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanErro
     let delta = external("delta", pixels * 4);
     let mask = external("mask", pixels);
     let facing = external("facing", cfg.facing);
-    let flow = external("flow", g * g * 2);
+    let cells = cfg.patch / cfg.flow_cell;
+    let flow = external("flow", g * g * cells * cells * 2);
     let frame = r.b.param("frame");
 
     r.net.cond = Some((r.condition(ids, time, facing), cfg.cond));
@@ -288,12 +294,10 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanErro
 
     let patches = r.conv("rgba", h, g, (c0, 4 * pp), (3, 1), None);
     r.b.op(Op::DepthToSpace { x: patches, y: delta, h: g, w: g, c: 4, r: cfg.patch });
-    let logits = r.b.conv("mask", h, ConvShape { h: g, w: g, c_in: c0, c_out: pp, k: 3, stride: 1 }, Act::Sigmoid, None);
-    r.b.op(Op::DepthToSpace { x: logits, y: mask, h: g, w: g, c: 1, r: cfg.patch });
-    let w = r.b.weight("flow.weight", &[2, c0, 3, 3]);
-    let b = Some(r.b.weight("flow.bias", &[2]));
-    let shape = ConvShape { h: g, w: g, c_in: c0, c_out: 2, k: 3, stride: 1 };
-    r.b.op(Op::Conv2d { x: h, w, b, residual: None, y: flow, shape, act: Act::None });
+    let shares = r.b.conv("mask", h, ConvShape { h: g, w: g, c_in: c0, c_out: pp, k: 3, stride: 1 }, Act::Sigmoid, None);
+    r.b.op(Op::DepthToSpace { x: shares, y: mask, h: g, w: g, c: 1, r: cfg.patch });
+    let vectors = r.conv("flow", h, g, (c0, 2 * cells * cells), (3, 1), None);
+    r.b.op(Op::DepthToSpace { x: vectors, y: flow, h: g, w: g, c: 2, r: cells });
 
     let plan = r.net.b.finish()?;
     Ok(StepPlan { plan, x, warp, previous, validity, keypoint_maps, ids, time, reference_keys, reference_values, delta, flow, facing, mask })

@@ -5,26 +5,28 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use odori_engine::avatar::FACING;
-use odori_engine::denoiser::{KEYPOINTS, Keypoint, PATCH, TOKEN_SLOTS, TOKEN_STEPS};
+use odori_engine::denoiser::{KEYPOINTS, Keypoint, PATCH, TOKEN_SLOTS, TOKEN_STEPS, enlarge};
 use safetensors::{Dtype, SafeTensors};
 
 use super::measures::Picture;
 
 /// Largest shard that is read.
 const MAX_SHARD_BYTES: u64 = 1 << 30;
-/// The denoiser's working size that the pictures are brought down to.
-pub const WORK: usize = 128;
+/// Cells a side that shards tell the head's cover of.
+const HEAD_GRID: usize = 32;
+/// Largest side of pictures that are judged.
+const MAX_SIDE: usize = 1024;
 
 /// One frame as the live engine would have it, and its truth.
 pub struct Frame {
     pub truth: Picture,
     /// The puppet at full size, bytes.
     pub puppet: Vec<u8>,
-    /// (WORK, WORK)
+    /// (W, W), W the working size
     pub validity: Vec<f32>,
     pub keypoints: [Keypoint; KEYPOINTS],
     pub facing: [f32; FACING],
-    /// (WORK / PATCH) squared.
+    /// (W / PATCH) squared
     pub head: Vec<f32>,
     pub tokens: Vec<[u16; TOKEN_SLOTS]>,
 }
@@ -83,18 +85,32 @@ pub fn shards(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Box means of (side, side, C) bytes at the working size, 0 to 1.
-pub fn at_work(bytes: &[u8], side: usize, channels: usize) -> Vec<f32> {
-    let k = side / WORK;
-    let mut out = vec![0.0; WORK * WORK * channels];
-    for y in 0..side {
-        for x in 0..side {
-            for c in 0..channels {
-                out[((y / k) * WORK + x / k) * channels + c] += f32::from(bytes[(y * side + x) * channels + c]);
-            }
+pub fn at_work(bytes: &[u8], side: usize, work: usize, channels: usize) -> Vec<f32> {
+    let k = side as f32 / work as f32;
+    // The pixels that a working pixel covers, and how much of each.
+    let cover = |i: usize| {
+        let (from, to) = (i as f32 * k, (i + 1) as f32 * k);
+        (from as usize..(to.ceil() as usize).min(side)).map(move |p| (p, to.min((p + 1) as f32) - from.max(p as f32))).filter(|(_, share)| *share > 1e-4)
+    };
+    let scale = 1.0 / (255.0 * k * k);
+    let mut out = Vec::with_capacity(work * work * channels);
+    for y in 0..work {
+        for x in 0..work {
+            out.extend((0..channels).map(|c| {
+                let sum: f32 = cover(y).flat_map(|(v, b)| cover(x).map(move |(u, a)| (u, v, a * b))).map(|(u, v, share)| share * f32::from(bytes[(v * side + u) * channels + c])).sum();
+                sum * scale
+            }));
         }
     }
-    let scale = 1.0 / (255 * k * k) as f32;
-    out.iter_mut().for_each(|v| *v *= scale);
+    out
+}
+
+/// The head's cover on the working size's patches, between those of the shard.
+fn head_at_work(cover: &[u8], work: usize) -> Vec<f32> {
+    let grid = work / PATCH;
+    let mut out = vec![0.0; grid * grid];
+    let cover: Vec<f32> = cover.iter().map(|&v| f32::from(v) / 255.0).collect();
+    enlarge(&cover, HEAD_GRID, grid, &mut out);
     out
 }
 
@@ -102,14 +118,14 @@ pub fn picture(bytes: &[u8], side: usize) -> Picture {
     Picture { side, rgba: bytes.iter().map(|&v| f32::from(v) / 255.0).collect() }
 }
 
-/// Calls `each` with every clip of a shard.
-pub fn read_shard(path: &Path, tokens: Option<&Tokens>, mut each: impl FnMut(Clip) -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+/// Calls `each` with every clip of a shard, ready for a working size.
+pub fn read_shard(path: &Path, work: usize, tokens: Option<&Tokens>, mut each: impl FnMut(Clip) -> anyhow::Result<bool>) -> anyhow::Result<bool> {
     let bytes = read_bounded(path)?;
     let shown = path.display().to_string();
     let file = SafeTensors::deserialize(&bytes).with_context(|| format!("{shown} is not a safetensors file"))?;
     let truth = file.tensor("truth").with_context(|| format!("{shown} has no `truth`"))?;
     let &[k, f, side, width, 4] = truth.shape() else { bail!("{shown}: `truth` must be (clips, frames, side, side, 4)") };
-    ensure!(side == width && (side == WORK || side == 2 * WORK), "{shown}: frames of {side}x{width}; {WORK} or {} a side are judged", 2 * WORK);
+    ensure!(side == width && (work..=MAX_SIDE).contains(&side), "{shown}: frames of {side}x{width}; the working size, {work}, to {MAX_SIDE} a side are judged");
     let tensor = |name: &str, dtype: Dtype, shape: &[usize]| -> anyhow::Result<&[u8]> {
         let t = file.tensor(name).with_context(|| format!("{shown} has no `{name}`: make the frames anew"))?;
         ensure!(t.dtype() == dtype && t.shape() == shape, "{shown}: `{name}` is {:?} of {:?}, expected {dtype:?} of {shape:?}", t.dtype(), t.shape());
@@ -127,8 +143,8 @@ pub fn read_shard(path: &Path, tokens: Option<&Tokens>, mut each: impl FnMut(Cli
     };
     let points = floats("keypoints", &[k, f, KEYPOINTS, 3])?;
     let depths = floats("depths", &[k, f, KEYPOINTS])?;
-    const GRID: usize = WORK / PATCH;
-    let head = tensor("head", Dtype::U8, &[k, f, GRID, GRID])?;
+    let cells = HEAD_GRID * HEAD_GRID;
+    let head = tensor("head", Dtype::U8, &[k, f, HEAD_GRID, HEAD_GRID])?;
     let facing = floats("facing", &[k, f, FACING])?;
     let (rows, look) = (whole("token_row", &[k, f])?, whole("look", &[k])?);
     let (pixels, scale) = (side * side, 1.0 / side as f32);
@@ -136,13 +152,13 @@ pub fn read_shard(path: &Path, tokens: Option<&Tokens>, mut each: impl FnMut(Cli
         let frames = (i * f..(i + 1) * f).map(|n| Frame {
             truth: picture(&truth[n * pixels * 4..][..pixels * 4], side),
             puppet: puppet[n * pixels * 4..][..pixels * 4].to_vec(),
-            validity: at_work(&validity[n * pixels..][..pixels], side, 1),
+            validity: at_work(&validity[n * pixels..][..pixels], side, work, 1),
             keypoints: std::array::from_fn(|j| {
                 let p = &points[(n * KEYPOINTS + j) * 3..][..3];
                 Keypoint { x: p[0] * scale, y: p[1] * scale, confidence: p[2], depth: depths[n * KEYPOINTS + j] }
             }),
             facing: std::array::from_fn(|j| facing[n * FACING + j]),
-            head: head[n * GRID * GRID..][..GRID * GRID].iter().map(|&v| f32::from(v) / 255.0).collect(),
+            head: head_at_work(&head[n * cells..][..cells], work),
             tokens: tokens.map_or_else(Vec::new, |t| t.window(rows[n])),
         });
         let clip = Clip {
@@ -156,4 +172,37 @@ pub fn read_shard(path: &Path, tokens: Option<&Tokens>, mut each: impl FnMut(Cli
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_smaller_picture_is_as_bright_and_in_its_place() {
+        let side = 256;
+        let bytes: Vec<u8> = (0..side * side * 2).map(|i| ((i / 2 % side) as u8) >> (i % 2)).collect();
+        for work in [128, 192, 256] {
+            let small = at_work(&bytes, side, work, 2);
+            let k = side as f32 / work as f32;
+            for (x, p) in small[..work * 2].as_chunks::<2>().0.iter().enumerate() {
+                // A ramp's mean over a pixel lies in its middle.
+                let expected = ((x as f32 + 0.5) * k - 0.5) / 255.0;
+                assert!((p[0] - expected).abs() < 1e-3 && (p[1] - 0.5 * expected).abs() < 3e-3, "{work}: {p:?} at {x}, {expected}");
+            }
+            assert_eq!(small[..work * 2], small[work * 2..work * 4]);
+        }
+    }
+
+    #[test]
+    fn the_head_stays_where_it_is_at_every_working_size() {
+        let cover: Vec<u8> = (0..HEAD_GRID * HEAD_GRID).map(|i| if (10..20).contains(&(i % HEAD_GRID)) { 255 } else { 0 }).collect();
+        for work in [128, 192, 256] {
+            let grid = work / PATCH;
+            let head = head_at_work(&cover, work);
+            let share = head.iter().sum::<f32>() / (grid * grid) as f32;
+            assert!((share - 10.0 / 32.0).abs() < 0.01, "{work}: {share}");
+            assert_eq!((head[15 * grid / 32], head[5 * grid / 32]), (1.0, 0.0));
+        }
+    }
 }

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::cli::EvalRenderArgs;
 use crate::engine::Machine;
-use frames::{Clip, Tokens, WORK};
+use frames::{Clip, Tokens};
 use measures::Picture;
 
 /// What is kept from the network to see what it is worth.
@@ -32,6 +32,8 @@ enum Without {
     Past,
     Piece,
     Detail,
+    /// No network: the true picture, this many pixels aside. What an error of place alone costs.
+    Place(usize),
 }
 
 /// One way to make the picture.
@@ -49,13 +51,15 @@ const METHODS: [Method; 4] = [
     Method { name: "2 steps", steps: 2, without: Without::Nothing },
     Method { name: "4 steps", steps: 4, without: Without::Nothing },
 ];
-const ABLATIONS: [Method; 6] = [
+const ABLATIONS: [Method; 8] = [
     Method { name: "1, wherever it likes", steps: 1, without: Without::Doubt },
     Method { name: "1, no reference", steps: 1, without: Without::Reference },
     Method { name: "1, no token window", steps: 1, without: Without::Tokens },
     Method { name: "1, no past", steps: 1, without: Without::Past },
     Method { name: "1, the head in patches", steps: 1, without: Without::Piece },
     Method { name: "1, no detail lent", steps: 1, without: Without::Detail },
+    Method { name: "the truth, 1 px aside", steps: 0, without: Without::Place(1) },
+    Method { name: "the truth, 2 px aside", steps: 0, without: Without::Place(2) },
 ];
 
 /// Means over clips.
@@ -101,10 +105,13 @@ struct Studio {
 impl Studio {
     /// The clip's frames by one method, and what each cost in milliseconds.
     fn make(&mut self, clip: &Clip, method: Method) -> anyhow::Result<(Vec<Picture>, Vec<f32>)> {
+        if let Without::Place(by) = method.without {
+            return Ok((clip.frames.iter().map(|f| aside(&f.truth, by)).collect(), vec![0.0; clip.frames.len()]));
+        }
         let size = Size::square(clip.side);
         if method.steps > 0 {
             let bytes: Vec<u8> = clip.reference.rgba.iter().map(|v| (v * 255.0 + 0.5) as u8).collect();
-            let mut reference = frames::at_work(&bytes, clip.side, 4);
+            let mut reference = frames::at_work(&bytes, clip.side, self.denoiser.size(), 4);
             if method.without == Without::Reference {
                 reference.fill(0.0);
             }
@@ -119,7 +126,7 @@ impl Studio {
             let start = Instant::now();
             let mut denoised = None;
             if method.steps > 0 {
-                let warp = frames::at_work(&frame.puppet, clip.side, 4);
+                let warp = frames::at_work(&frame.puppet, clip.side, self.denoiser.size(), 4);
                 let tokens = if method.without == Without::Tokens { &[][..] } else { &frame.tokens };
                 let head = if method.without == Without::Piece { &[][..] } else { &frame.head };
                 let input = DenoiseInput { warp: &warp, validity: &frame.validity, keypoints: &frame.keypoints, facing: &frame.facing, tokens, head };
@@ -128,7 +135,7 @@ impl Studio {
                 }
                 self.denoiser.step(input, method.steps, 1, n as u64 + 1, &mut self.out)?;
                 if method.without != Without::Doubt {
-                    self.doubt.apply(&input, WORK, DOUBT_GAIN, &mut self.out);
+                    self.doubt.apply(&input, self.denoiser.size(), DOUBT_GAIN, &mut self.out);
                 }
                 if method.without == Without::Detail {
                     self.out.mask.fill(0.0);
@@ -137,12 +144,22 @@ impl Studio {
                 denoised = Some(&self.interleaved[..]);
             }
             bytes.fill(0);
-            self.composer.compose(&puppet, Size::square(WORK), denoised, 1.0, &mut bytes);
+            self.composer.compose(&puppet, Size::square(self.denoiser.size()), denoised, 1.0, &mut bytes);
             costs.push(start.elapsed().as_secs_f32() * 1e3);
             pictures.push(frames::picture(&bytes, clip.side));
         }
         Ok((pictures, costs))
     }
+}
+
+/// A picture moved to the right.
+fn aside(picture: &Picture, by: usize) -> Picture {
+    let row = picture.side * 4;
+    let mut rgba = vec![0.0; picture.rgba.len()];
+    for (to, from) in rgba.chunks_exact_mut(row).zip(picture.rgba.chunks_exact(row)) {
+        to[by * 4..].copy_from_slice(&from[..row - by * 4]);
+    }
+    Picture { side: picture.side, rgba }
 }
 
 fn judge(clip: &Clip, pictures: &[Picture], costs: Vec<f32>) -> Judged {
@@ -203,15 +220,15 @@ fn row(method: Method, clips: &[(i32, Judged)], puppet: &[(i32, Judged)], known:
     }
 }
 
-fn table(rows: &[Row], clips: usize, version: &str) -> String {
-    let mut out = format!("denoiser {version}, {clips} clips\n");
+fn table(rows: &[Row], clips: usize, version: &str, work: usize) -> String {
+    let mut out = format!("denoiser {version}, working size {work}, {clips} clips\n");
     out += &format!(
-        "{:<22}{:>8}{:>8}{:>9}{:>10}{:>8}{:>9}{:>11}{:>10}{:>9}\n",
+        "{:<24}{:>8}{:>8}{:>9}{:>10}{:>8}{:>9}{:>11}{:>10}{:>9}\n",
         "", "PSNR dB", "SSIM", "SSIM up", "PSNR down", "edge", "flicker", "false chg", "identity", "cost ms"
     );
     for r in rows {
         out += &format!(
-            "{:<22}{:>8.2}{:>8.3}{:>8.0}%{:>9.0}%{:>8.3}{:>9.2}{:>11.4}{:>9.0}%{:>9.2}\n",
+            "{:<24}{:>8.2}{:>8.3}{:>8.0}%{:>9.0}%{:>8.3}{:>9.2}{:>11.4}{:>9.0}%{:>9.2}\n",
             r.method, r.psnr_db, r.ssim, r.ssim_better * 100.0, r.psnr_worse * 100.0, r.edge_alpha_error, r.flicker, r.false_change, r.identity * 100.0, r.cost_ms
         );
     }
@@ -225,7 +242,7 @@ pub fn render(args: &EvalRenderArgs) -> anyhow::Result<()> {
     let tokens = args.tokens.as_deref().map(Tokens::read).transpose()?;
     let machine = Machine::open(&args.engine.options())?;
     let mut studio = Studio {
-        denoiser: machine.denoiser(WORK)?,
+        denoiser: machine.denoiser(args.engine.working_size)?,
         out: DenoiseOutput::default(),
         doubt: Doubt::default(),
         composer: Composer::default(),
@@ -241,7 +258,7 @@ pub fn render(args: &EvalRenderArgs) -> anyhow::Result<()> {
     let bar = crate::commands::progress_bar(u64::from(args.clips), "drawing");
     let mut seen = 0u32;
     for path in &shards {
-        let go_on = frames::read_shard(path, tokens.as_ref(), |clip| {
+        let go_on = frames::read_shard(path, args.engine.working_size, tokens.as_ref(), |clip| {
             if clip.frames.len() > 1 {
                 known.learn(&clip);
                 let mut shown = Vec::new();
@@ -271,9 +288,9 @@ pub fn render(args: &EvalRenderArgs) -> anyhow::Result<()> {
     }
     let version = machine.versions().into_iter().find(|(name, _)| *name == "denoiser").map_or_else(String::new, |(_, v)| v);
     if args.json {
-        println!("{}", serde_json::to_string(&serde_json::json!({ "denoiser": version, "clips": seen, "methods": rows }))?);
+        println!("{}", serde_json::to_string(&serde_json::json!({ "denoiser": version, "working_size": studio.denoiser.size(), "clips": seen, "methods": rows }))?);
     } else {
-        print!("{}", table(&rows, seen as usize, &version));
+        print!("{}", table(&rows, seen as usize, &version, studio.denoiser.size()));
     }
     Ok(())
 }
