@@ -142,9 +142,15 @@ mod tests {
         for seed in 0..6 {
             let look = Look::new(procedural::character(seed), false, &mut Rng::new(seed), &mut studio).unwrap();
             let sample = look.sample(&Window { row: 0, poses: vec![pose.clone()], lead: 0 }, &mut Rng::new(0), &mut studio);
+            // Between pixels, as cells' middles lie.
             let at = |picture: &[u8], p: Vec2| -> [f32; 4] {
-                let i = (p.y.clamp(0.0, 127.0) as usize * size + p.x.clamp(0.0, 127.0) as usize) * 4;
-                std::array::from_fn(|c| f32::from(picture[i + c]))
+                let p = (p - 0.5).clamp(Vec2::ZERO, Vec2::splat(126.0));
+                let (x, y, k) = (p.x as usize, p.y as usize, p.fract());
+                let pixel = |x: usize, y: usize, c: usize| f32::from(picture[(y * size + x) * 4 + c]);
+                std::array::from_fn(|c| {
+                    let row = |y: usize| pixel(x, y, c) * (1.0 - k.x) + pixel(x + 1, y, c) * k.x;
+                    row(y) * (1.0 - k.y) + row(y + 1) * k.y
+                })
             };
             let off = |a: [f32; 4], b: [f32; 4]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f32>();
             for (i, f) in sample.flow.chunks_exact(2).enumerate() {
