@@ -66,7 +66,8 @@ def test_the_denoiser(gpu, own):
     model = Denoiser(DenoiserConfig())
     b, f, h, w = 2, 4, 112, 64
     batch = {"reference": torch.zeros(b, 4, 128, 128), "truth": torch.zeros(b, f, 4, h, w), "warp": torch.zeros(b, f, 4, h, w), "validity": torch.zeros(b, f, 1, h, w),
-             "kp": torch.zeros(b, f, 24, 4), "true_kp": torch.zeros(b, f, 24, 2), "ids": torch.zeros(b, f, 8, 10, dtype=torch.int64), "facing": torch.zeros(b, f, 18)}  # fmt: skip
+             "kp": torch.zeros(b, f, 24, 4), "true_kp": torch.zeros(b, f, 24, 2), "ids": torch.zeros(b, f, 8, 10, dtype=torch.int64), "facing": torch.zeros(b, f, 18),
+             "flow": torch.zeros(b, f, 2, h // 2, w // 2)}  # fmt: skip
     on_gpu(renderer_train.clip_loss(model, batch, own))
     on_gpu(renderer_train.rollout_loss(model, batch, np.random.default_rng(0)))
 
