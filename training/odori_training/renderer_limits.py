@@ -16,26 +16,17 @@ import torch.nn.functional as F
 from . import compute
 from .renderer_data import FLOW_CELL, Clips
 from .renderer_loss import flow_loss, keypoint_flow_loss
-from .renderer_model import Denoiser, DenoiserConfig, sample
-from .renderer_train import flat, frame_of, reference_features
+from .renderer_model import Denoiser, DenoiserConfig
+from .renderer_train import danced
 
 
-@torch.no_grad()
 def regions(model, clips, count: int):
     """Squared error and area by region, summed over `count` clips: {name: [denoised, puppet, area]}; and the flow's errors, pixels."""
-    pick = [clips.index[int(j)] for j in np.linspace(0, len(clips.index) - 1, count)]
-    batch = clips.batch(count, (128, 128), 0, False, pick)
-    noise = torch.randn(1, 4, 128, 128, generator=torch.Generator().manual_seed(1)).expand(count, -1, -1, -1)
-    prev, past, ref = torch.zeros_like(noise), None, reference_features(model, batch, 1)
     sums, flows = {}, []
-    for i in range(batch["truth"].shape[1]):
-        at = frame_of(batch, i)
-        prev, out, past = sample(model, noise, 1, at, prev, ref, past)
-        if i == 0:
-            continue
-        truth, warp, flow = batch["truth"][:, i], at["warp"], batch["flow"][:, i]
+    for i, picture, out, batch in danced(model, clips, count):
+        truth, warp, flow = batch["truth"][:, i], batch["warp"][:, i], batch["flow"][:, i]
         known = F.interpolate((~flow[:, :1].isnan()).float(), scale_factor=FLOW_CELL)
-        figure, shown = (truth[:, 3:4] > 0.5).float(), (prev[:, 3:4] > 0.5).float()
+        figure, shown = (truth[:, 3:4] > 0.5).float(), (picture[:, 3:4] > 0.5).float()
         near = (torch.maximum(truth[:, 3:4], warp[:, 3:4]) > 0.02).float()
         for name, where in {
             "in the picture": known * figure * shown,
@@ -44,7 +35,7 @@ def regions(model, clips, count: int):
             "too much": (1 - figure) * shown,
             "beside": (1 - figure) * (1 - shown) * near,
         }.items():
-            wrong = [(((z - truth) ** 2).sum(1, keepdim=True) * where).sum().item() for z in (prev, warp)]
+            wrong = [(((z - truth) ** 2).sum(1, keepdim=True) * where).sum().item() for z in (picture, warp)]
             sums[name] = [a + b for a, b in zip(sums.get(name, [0, 0, 0]), (*wrong, where.sum().item()), strict=True)]
         cell = 128 // out.flow.shape[-1]
         joints = batch["kp"][:, i], batch["true_kp"][:, i], cell

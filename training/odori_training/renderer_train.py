@@ -30,8 +30,9 @@ PATCH = 4
 # Steps between the workers' meetings: on a shared machine, meeting at every step makes each wait for the slower.
 MEET = 8
 # Cuts round the figure, rows and columns, taken in turn: most poses are narrow, and empty ground teaches little.
-LARGE_EVERY, LARGE_WINDOW = 4, (192, 96)  # of working size 192
 WINDOWS = ((112, 64), (112, 64), (112, 80), (112, 64), (112, 64), (112, 80), (112, 64), (128, 128))
+# Every so many batches one of working size 192.
+LARGE_EVERY, LARGE_WINDOW = 4, (192, 96)
 
 
 def orthogonalise(g):
@@ -223,24 +224,29 @@ def rollout_loss(model, batch, rng):
 
 
 @torch.no_grad()
-def validate(model, clips, count: int = 24):
-    """Figure PSNR of puppet, of one step and of the moved warp alone on fixed samples, cold first frame left out."""
+def danced(model, clips, count: int):
+    """One step of the network on its own outputs, on fixed whole clips. Yields for every frame but the first, which has no past: its place,
+    the picture, the `Output`, and the batch."""
     pick = [clips.index[int(j)] for j in np.linspace(0, len(clips.index) - 1, count)]
     batch = clips.batch(count, (128, 128), 0, False, pick)
-    f = batch["truth"].shape[1]
     noise = here(torch.randn(1, 4, 128, 128, generator=torch.Generator("cpu").manual_seed(1), device="cpu")).expand(count, -1, -1, -1)
     prev, past = torch.zeros_like(noise), None
-    error, area = np.zeros((3, count)), np.zeros(count)
     with autocast():
         ref = reference_features(model, batch, 1)
-        for i in range(f):
-            at = frame_of(batch, i)
-            prev, out, past = sample(model, noise, 1, at, prev, ref, past)
+        for i in range(batch["truth"].shape[1]):
+            prev, out, past = sample(model, noise, 1, frame_of(batch, i), prev, ref, past)
             if i:
-                truth, warp = batch["truth"][:, i], at["warp"]
-                m = torch.maximum(truth[:, 3:4], warp[:, 3:4]) > 0.02
-                error += np.stack([(((z - truth) ** 2) * m).sum((1, 2, 3)).cpu().numpy() for z in (warp, prev, out.moved)])
-                area = area + 4 * m.sum((1, 2, 3)).cpu().numpy()
+                yield i, prev, out, batch
+
+
+def validate(model, clips, count: int = 24):
+    """Figure PSNR of puppet, of one step and of the moved warp alone."""
+    error, area = np.zeros((3, count)), np.zeros(count)
+    for i, shown, out, batch in danced(model, clips, count):
+        truth, warp = batch["truth"][:, i], batch["warp"][:, i]
+        m = torch.maximum(truth[:, 3:4], warp[:, 3:4]) > 0.02
+        error += np.stack([(((z - truth) ** 2) * m).sum((1, 2, 3)).cpu().numpy() for z in (warp, shown, out.moved)])
+        area = area + 4 * m.sum((1, 2, 3)).cpu().numpy()
     return [round(float((-10 * np.log10(e / area)).mean()), 3) for e in error]
 
 

@@ -76,16 +76,15 @@ impl Surface {
         Surface { places: drawn.vertices.iter().map(|v| v.position).collect(), front, side, scale, offset: own_low - low * scale, owners, width }
     }
 
-    /// `FLOW_GRID`^2 times x and y, in `PARTS` of a pixel of the frame of `size` pixels a side: what the truth shows in the middle of a cell
+    /// `FLOW_GRID`^2 times x and y, in `PARTS` of a pixel of the square frame: what the truth shows in the middle of a cell
     /// lies that much farther on in the warp. `truth` has just drawn `vertices`, `picture` is the warp.
-    #[allow(clippy::too_many_arguments)]
-    pub fn flow(&self, character: &Character, vertices: &[Screen], truth: &Raster, avatar: &Avatar, frame: &PuppetFrame, picture: &PuppetPicture, size: usize) -> Vec<i16> {
+    pub fn flow(&self, character: &Character, vertices: &[Screen], truth: &Raster, avatar: &Avatar, frame: &PuppetFrame, picture: &PuppetPicture) -> Vec<i16> {
         let moved = shown(avatar, frame);
-        let cell = size as f32 / FLOW_GRID as f32;
+        let cell = frame.width / FLOW_GRID as f32;
         let mut out = Vec::with_capacity(FLOW_GRID * FLOW_GRID * 2);
         for i in 0..FLOW_GRID * FLOW_GRID {
             let p = Vec2::new((i % FLOW_GRID) as f32 + 0.5, (i / FLOW_GRID) as f32 + 0.5) * cell;
-            let there = self.place(p, character, vertices, truth).and_then(|at| self.warped(at, avatar, &moved, picture, size));
+            let there = self.place(p, character, vertices, truth).and_then(|at| self.warped(at, avatar, &moved, picture, frame.width));
             match there {
                 Some(there) => out.extend(((there - p) * PARTS).to_array().map(|v| v.round().clamp(-32000.0, 32000.0) as i16)),
                 None => out.extend([UNKNOWN; 2]),
@@ -106,13 +105,13 @@ impl Surface {
     }
 
     /// Where the warp shows what the reference shows at `at`.
-    fn warped(&self, at: Vec2, avatar: &Avatar, moved: &[Vec2], picture: &PuppetPicture, size: usize) -> Option<Vec2> {
+    fn warped(&self, at: Vec2, avatar: &Avatar, moved: &[Vec2], picture: &PuppetPicture, size: f32) -> Option<Vec2> {
         let (x, y) = (at.x.max(0.0) as usize, at.y.max(0.0) as usize);
         let (t, layer) = (*self.owners.get(y * self.width + x.min(self.width - 1))?)?;
         let corners = [0, 1, 2].map(|k| avatar.indices[(t + k) as usize] as usize);
         let w = weights(at, corners.map(|c| Vec2::from(avatar.vertices[c].rest)))?;
         let there: Vec2 = corners.iter().zip(w).map(|(&c, w)| moved[c] * w).sum();
-        let pixel = there * (picture.width as f32 / size as f32);
+        let pixel = there * (picture.width as f32 / size);
         let inside = pixel.cmpge(Vec2::ZERO).all() && pixel.x < picture.width as f32 && pixel.y < picture.height as f32;
         (inside && picture.part[pixel.y as usize * picture.width + pixel.x as usize] == layer + 1).then_some(there)
     }

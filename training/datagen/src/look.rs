@@ -156,7 +156,7 @@ impl Look {
             }
             layer_cover(&self.avatar, &frame, HEAD_LAYER, HEAD_GRID, &mut studio.cover);
             out.head.extend(studio.cover.iter().map(|c| (c * 255.0 + 0.5) as u8));
-            out.flow.extend(self.surface.flow(&self.character, &drawn.vertices, &studio.frame, &self.avatar, &frame, picture, size));
+            out.flow.extend(self.surface.flow(&self.character, &drawn.vertices, &studio.frame, &self.avatar, &frame, picture));
             let mut error = 0.0;
             for (k, p) in frame.keypoints.iter().zip(&drawn.keypoints) {
                 out.keypoints.extend([k.position.x, k.position.y, k.confidence]);

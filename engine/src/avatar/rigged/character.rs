@@ -65,6 +65,21 @@ pub struct Posed {
 }
 
 impl Character {
+    /// Bones in the T-pose, and nothing on them yet.
+    pub fn bare(name: &str, joints: &[Vec3]) -> Character {
+        Character {
+            name: name.to_string(),
+            held_out: false,
+            joints: joints.to_vec(),
+            loose: Vec::new(),
+            vertices: Vec::new(),
+            triangles: Vec::new(),
+            materials: Vec::new(),
+            keypoint_offsets: [Vec3::ZERO; KEYPOINT_COUNT],
+            line_scale: 1.0,
+        }
+    }
+
     /// Metres of this character for a metre of the shared skeleton, from the hips' height.
     pub fn size_ratio(&self) -> f32 {
         self.joints[0].y / SKELETON_HIPS_M

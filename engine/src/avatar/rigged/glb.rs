@@ -14,7 +14,7 @@ use super::colour::from_linear;
 use super::raster::{Alpha, Material, Pattern, Texture, Triangle};
 use super::retarget::{self, Alignment, Rest};
 use super::vrm::Vrm;
-use crate::skeleton::{Bone, KEYPOINT_COUNT, SKELETON};
+use crate::skeleton::{Bone, SKELETON};
 
 const MAX_VERTICES: usize = 400_000;
 const MAX_TRIANGLES: usize = 1_000_000;
@@ -71,17 +71,7 @@ pub fn read(name: &str, bytes: &[u8], texture_px: u32) -> Result<(Character, Opt
     };
     let alignment = retarget::align(&rest).map_err(|e| format!("its rig is not one that can dance: {e}"))?;
 
-    let mut out = Character {
-        name: name.to_string(),
-        held_out: false,
-        joints: alignment.joints.to_vec(),
-        loose: Vec::new(),
-        vertices: Vec::new(),
-        triangles: Vec::new(),
-        materials: Vec::new(),
-        keypoint_offsets: [Vec3::ZERO; KEYPOINT_COUNT],
-        line_scale: 1.0,
-    };
+    let mut out = Character::bare(name, &alignment.joints);
     let mut materials = Materials { blob, texture_px, decoded: 0, textures: HashMap::new(), places: HashMap::new(), names: Vec::new() };
     for node in &nodes {
         let Some(mesh) = node.mesh() else { continue };

@@ -14,7 +14,7 @@ use odori_engine::avatar::rigged::character::{Character, Vertex};
 use odori_engine::avatar::rigged::glb;
 use odori_engine::avatar::rigged::raster::{Material, Pattern, Triangle};
 use odori_engine::avatar::rigged::retarget::{self, Alignment, Rest};
-use odori_engine::skeleton::{BONE_COUNT, Bone, KEYPOINT_COUNT, SKELETON};
+use odori_engine::skeleton::{BONE_COUNT, Bone, SKELETON};
 
 use crate::colour::{self, Rgb, mix, scale};
 use crate::procedural;
@@ -101,7 +101,7 @@ impl Humans {
             bones: self.bones.clone(),
         };
         let alignment = retarget::align(&rest).map_err(|e| anyhow!("a MakeHuman body: {e}"))?;
-        let mut figure = Figure { base: &self.base, alignment: &alignment, out: empty(seed, &alignment) };
+        let mut figure = Figure { base: &self.base, alignment: &alignment, out: Character::bare(&format!("human-{seed}"), &alignment.joints) };
         let (skin, hair) = (colour::skin(&mut rng.fork(2)), colour::hair(&mut rng.fork(3)));
         let worn = self.dress(&mut figure, &human, &mut rng.fork(4));
         self.body(&mut figure, &human.positions, skin, &worn);
@@ -294,20 +294,6 @@ fn normals(positions: &[Vec3], faces: &[Vec<u32>]) -> Vec<Vec3> {
     }
     out.iter_mut().for_each(|n| *n = n.normalize_or_zero());
     out
-}
-
-fn empty(seed: u64, alignment: &Alignment) -> Character {
-    Character {
-        name: format!("human-{seed}"),
-        held_out: false,
-        joints: alignment.joints.to_vec(),
-        loose: Vec::new(),
-        vertices: Vec::new(),
-        triangles: Vec::new(),
-        materials: Vec::new(),
-        keypoint_offsets: [Vec3::ZERO; KEYPOINT_COUNT],
-        line_scale: 1.0,
-    }
 }
 
 /// A character in the making, in the T-pose, still in decimetres.

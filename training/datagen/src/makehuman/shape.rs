@@ -48,7 +48,7 @@ const DETAILS: [(&str, &str, &str); 36] = [
     ("eyes/?-eye-scale", "-decr", "-incr"),
 ];
 
-/// What decides a garment's cut.
+/// A body, and whose suits fit it.
 pub struct Human {
     pub positions: Vec<Vec3>,
     pub female: bool,
