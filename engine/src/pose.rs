@@ -43,6 +43,15 @@ pub struct Joints {
     pub rotations: [Quat; BONE_COUNT],
 }
 
+impl Joints {
+    /// A body that turns its back, in the words for one that faces the viewer: left and right exchanged, every bone turned half
+    /// round. Where everything is, and how near, stays as it is.
+    pub fn from_behind(&self) -> Joints {
+        let half = Quat::from_rotation_y(std::f32::consts::PI);
+        Joints { positions: std::array::from_fn(|i| self.positions[MIRROR.0[i]]), rotations: std::array::from_fn(|i| self.rotations[MIRROR.0[i]] * half) }
+    }
+}
+
 /// An orthographic camera in front of the stage, looking along -Z.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Camera {
@@ -124,8 +133,13 @@ impl Pose {
             root: Vec3::new(-self.root.x, self.root.y, self.root.z),
             rotations: std::array::from_fn(|i| turned(self.rotations[MIRROR.0[i]])),
             contacts: [self.contacts[1], self.contacts[0]],
-            confidences: std::array::from_fn(|i| self.confidences[MIRROR.1[i]]),
+            confidences: self.mirrored_confidences(),
         }
+    }
+
+    /// The confidences with left and right exchanged.
+    pub fn mirrored_confidences(&self) -> [f32; CONFIDENCE_COUNT] {
+        std::array::from_fn(|i| self.confidences[MIRROR.1[i]])
     }
 
     /// Reads the 162 features of a frame (layout in training/README.md). Never fails: rotations are made

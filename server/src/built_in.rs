@@ -10,15 +10,29 @@ use odori_kernels::{Backend, Weights, cpu};
 use crate::live::{AvatarEntry, SongEntry};
 
 pub const SONG: &[u8] = include_bytes!("../../assets/song/odori-groove.ogg");
-/// A built-in avatar: id, name, picture, sidecar.
-type Figure = (&'static str, &'static str, &'static [u8], &'static [u8]);
+/// A built-in avatar.
+struct Figure {
+    id: &'static str,
+    name: &'static str,
+    picture: &'static [u8],
+    back: &'static [u8],
+    sidecar: &'static [u8],
+}
+
+macro_rules! figure {
+    ($id:literal, $name:literal) => {
+        Figure {
+            id: $id,
+            name: $name,
+            picture: include_bytes!(concat!("../../assets/avatars/", $id, ".png")),
+            back: include_bytes!(concat!("../../assets/avatars/", $id, "-back.png")),
+            sidecar: include_bytes!(concat!("../../assets/avatars/", $id, ".json")),
+        }
+    };
+}
+
 /// The default first.
-const FIGURES: [Figure; 4] = [
-    ("kana", "Kana", include_bytes!("../../assets/avatars/kana.png"), include_bytes!("../../assets/avatars/kana.json")),
-    ("mochi", "Mochi", include_bytes!("../../assets/avatars/mochi.png"), include_bytes!("../../assets/avatars/mochi.json")),
-    ("sol", "Sol", include_bytes!("../../assets/avatars/sol.png"), include_bytes!("../../assets/avatars/sol.json")),
-    ("bip", "Bip", include_bytes!("../../assets/avatars/bip.png"), include_bytes!("../../assets/avatars/bip.json")),
-];
+static FIGURES: [Figure; 4] = [figure!("kana", "Kana"), figure!("mochi", "Mochi"), figure!("sol", "Sol"), figure!("bip", "Bip")];
 
 /// Made at the first picture that comes without keypoints. One at a time: imports are few.
 static FINDER: LazyLock<Result<Mutex<FigureFinder>, String>> = LazyLock::new(|| {
@@ -26,15 +40,29 @@ static FINDER: LazyLock<Result<Mutex<FigureFinder>, String>> = LazyLock::new(|| 
     FigureFinder::new(&Backend::Cpu(cpu::Pool::new(1)), &weights).map(Mutex::new).map_err(|e| e.to_string())
 });
 
+/// What needs a finder. A finder that panicked holds nothing half done: it is written anew before every look.
+fn finding<T>(find: impl FnOnce(&mut FigureFinder) -> Result<T, AvatarError>) -> anyhow::Result<T> {
+    let finder = FINDER.as_ref().map_err(|e| AvatarError::Finder(e.clone()))?;
+    Ok(find(&mut finder.lock().unwrap_or_else(std::sync::PoisonError::into_inner))?)
+}
+
 /// An avatar of an encoded picture, and what was found in it.
 ///
 /// # Errors
 /// What is wrong with it and what to do.
 pub fn import_picture(bytes: &[u8], sidecar: Option<&Sidecar>) -> anyhow::Result<(Avatar, ImportReport)> {
-    let finder = FINDER.as_ref().map_err(|e| AvatarError::Finder(e.clone()))?;
-    // A finder that panicked holds nothing half done: it is written anew before every look.
-    let mut finder = finder.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Ok(import_encoded(bytes, sidecar, Some(&mut finder))?)
+    finding(|finder| import_encoded(bytes, sidecar, Some(finder)))
+}
+
+/// The avatar with a picture of its back, and what was found in that.
+///
+/// # Errors
+/// What is wrong with it and what to do.
+pub fn import_back(avatar: Avatar, bytes: &[u8]) -> anyhow::Result<(Avatar, ImportReport)> {
+    if bytes.len() > MAX_AVATAR_BYTES {
+        bail!("it is {} MB; at most {} MB are read", bytes.len() >> 20, MAX_AVATAR_BYTES >> 20);
+    }
+    finding(|finder| avatar.with_back(bytes, Some(finder)))
 }
 
 /// What a picture or avatar file may weigh.
@@ -43,8 +71,9 @@ pub const MAX_AVATAR_BYTES: usize = 64 << 20;
 const MAX_SONG_BYTES: u64 = 200 << 20;
 const THUMBNAIL_PIXELS: usize = 512;
 
-fn import(&(_, _, picture, sidecar): &Figure) -> anyhow::Result<Avatar> {
-    Ok(import_encoded(picture, Some(&Sidecar::parse(sidecar)?), None)?.0)
+fn import(figure: &Figure) -> anyhow::Result<Avatar> {
+    let (front, _) = import_encoded(figure.picture, Some(&Sidecar::parse(figure.sidecar)?), None)?;
+    Ok(front.with_back(figure.back, None)?.0)
 }
 
 /// The default avatar.
@@ -60,7 +89,7 @@ pub fn avatar() -> anyhow::Result<Avatar> {
 /// # Errors
 /// Never, unless the built-in files are broken.
 pub fn named(id: &str) -> Option<anyhow::Result<Avatar>> {
-    FIGURES.iter().find(|f| f.0 == id).map(import)
+    FIGURES.iter().find(|f| f.id == id).map(import)
 }
 
 /// An avatar from a picture or an `.odori` file.
@@ -85,6 +114,7 @@ pub fn entry(id: &str, name: &str, avatar: &Avatar) -> anyhow::Result<AvatarEntr
         name: name.chars().take(60).collect(),
         picture: avatar.thumbnail_png(THUMBNAIL_PIXELS)?.into(),
         file: avatar.to_bytes()?.into(),
+        back: avatar.back.is_some(),
         uploaded: false,
     })
 }
@@ -108,10 +138,14 @@ pub fn avatars(files: &[std::path::PathBuf]) -> anyhow::Result<Vec<AvatarEntry>>
         let avatar = read_avatar(&bytes).with_context(|| shown)?;
         list.push(entry(&id_of(&name), &name, &avatar)?);
     }
-    for figure in &FIGURES {
-        list.push(entry(figure.0, figure.1, &import(figure)?)?);
-    }
-    Ok(list)
+    // Two pictures each: a thread each.
+    std::thread::scope(|threads| {
+        let made = FIGURES.each_ref().map(|figure| threads.spawn(|| entry(figure.id, figure.name, &import(figure)?)));
+        for entry in made {
+            list.push(entry.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(list)
+    })
 }
 
 /// The built-in song, after those of the command line; each is opened to see that it can be read.

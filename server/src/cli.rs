@@ -276,6 +276,9 @@ pub struct ImportArgs {
     /// Keypoints of the figure as JSON; found by a network otherwise.
     #[arg(long, value_name = "FILE")]
     pub keypoints: Option<PathBuf>,
+    /// The same character from behind, standing as in the first picture: shown while it turns its back. 3D characters have theirs.
+    #[arg(long, value_name = "IMAGE")]
+    pub back: Option<PathBuf>,
     /// Which part of the body pixels of the picture belong to, over what is found: a PNG of its size in the colours that
     /// --show-layers writes, clear where nothing is said.
     #[arg(long, value_name = "PNG")]
@@ -283,7 +286,7 @@ pub struct ImportArgs {
     /// Write which part of the body every pixel of the picture belongs to, a colour for each: paint in it and give it back with --layers.
     #[arg(long, value_name = "PNG")]
     pub show_layers: Option<PathBuf>,
-    /// Write a picture that shows mesh and keypoints.
+    /// Write a picture that shows mesh and keypoints; of a back, another one whose name ends in -back.
     #[arg(long, value_name = "PNG")]
     pub preview: Option<PathBuf>,
     #[arg(long)]

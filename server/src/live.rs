@@ -131,6 +131,8 @@ pub struct AvatarEntry {
     pub file: Bytes,
     /// Whether it came with a person's request, who may put another in its place.
     pub uploaded: bool,
+    /// It has a picture of its back.
+    pub back: bool,
 }
 
 /// A song that sessions may choose.

@@ -185,6 +185,36 @@ test("a painted stroke goes to its part, live, and dragging joints afterwards ke
   assert.deepEqual(faults, []);
 });
 
+test("a picture of its back is given to an avatar, and one that is none is refused in words", async () => {
+  const known = async (id) => (await avatars()).find((a) => a.id === id);
+  assert.equal((await avatars())[0].back, true, "built-in ones have theirs");
+  const before = (await own()).avatar;
+  await page.setInputFiles("#avatar-file", "assets/avatars/mochi.png");
+  for (let waited = 0; (await own()).avatar === before && waited < 100; waited++) await page.waitForTimeout(100);
+  const front = (await own()).avatar;
+  assert.equal((await known(front)).back, false);
+  const open = () => page.getByRole("button", { name: "Adjust joints, face and layers" }).click();
+  const dialog = page.getByRole("dialog");
+  await open();
+  await dialog.getByText("its front is shown").waitFor();
+  await page.setInputFiles("#adjust-back", { name: "words.png", mimeType: "image/png", buffer: Buffer.from("no picture") });
+  await dialog.getByRole("button", { name: "Apply" }).click();
+  await dialog.getByText(/the back: the picture cannot be read/).waitFor();
+  await page.setInputFiles("#adjust-back", "assets/avatars/mochi-back.png");
+  await dialog.getByRole("button", { name: "Apply" }).click();
+  await dialog.waitFor({ state: "hidden", timeout: 20_000 });
+  const { avatar } = await own();
+  assert.notEqual(avatar, front);
+  assert.equal((await known(avatar)).back, true);
+  assert.equal(await known(front), undefined, "it took the other's place");
+  await goesOn();
+  await open();
+  await dialog.getByText("It has a picture of its back").waitFor();
+  await page.screenshot({ path: `${PICTURES}/adjust-back.png` });
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  assert.deepEqual(faults, []);
+});
+
 test("maps that are not the avatar's are refused in words", async () => {
   const [kana, mochi] = await avatars();
   const put = async (id, body) => {

@@ -69,6 +69,20 @@ test("an avatar is imported, previewed and rendered with", async () => {
   assert.equal(rendered.code, 0, rendered.stderr);
 });
 
+test("a back is imported beside the front, and what is none is refused in words", async () => {
+  const from = ["avatar", "import", AVATAR, "--keypoints", "assets/avatars/kana.json", "-o", at("b.odori")];
+  const made = await run([...from, "--back", "assets/avatars/kana-back.png", "--preview", at("b.png"), "--json"]);
+  assert.equal(made.code, 0, made.stderr);
+  const { report, back } = JSON.parse(made.stdout);
+  assert.equal(back.keypoints_from, "front");
+  assert.ok(back.triangles > report.triangles / 2 && statSync(at("b-back.png")).size > 10_000);
+  const rendered = await run(["render", "-", "--avatar", at("b.odori"), "--facing=90", "--seconds", "0.5", "-o", at("b.mp4"), "--json"]);
+  assert.equal(rendered.code, 0, rendered.stderr);
+  const other = await run([...from, "--back", "README.md"]);
+  assert.notEqual(other.code, 0);
+  assert.match(other.stderr, /README\.md[\s\S]*the back: the picture cannot be read/);
+});
+
 test("layers are written in the picture's size and read back", async () => {
   const from = ["avatar", "import", AVATAR, "--keypoints", "assets/avatars/kana.json"];
   const shown = await run([...from, "-o", at("l.odori"), "--show-layers", at("layers.png")]);

@@ -209,7 +209,7 @@ FIGURES = ("kana", "bip", "mochi", "sol")
 
 
 def load_figure(name: str):
-    """The module of a figure: its RIG and draw() -> svg."""
+    """The module of a figure: its RIG, and draw() and draw_back() -> svg."""
     return importlib.import_module(f".avatar_{name}", __package__)
 
 
@@ -222,13 +222,16 @@ def main() -> None:
     pngs = {}
     for name in FIGURES if options.only is None else (options.only,):
         figure = load_figure(name)
-        rig, svg = figure.RIG, figure.draw()
-        png = pngs[name] = render_png(svg, rig.width, rig.height)
-        (options.out / f"{name}.svg").write_text(svg)
-        (options.out / f"{name}.png").write_bytes(png)
+        rig = figure.RIG
+        for file, svg in ((name, figure.draw()), (f"{name}-back", figure.draw_back())):
+            png = render_png(svg, rig.width, rig.height)
+            (options.out / f"{file}.svg").write_text(svg)
+            (options.out / f"{file}.png").write_bytes(png)
+            if file == name:
+                pngs[name] = png
         sidecar = {"width": rig.width, "height": rig.height, "keypoints": rig.keypoints(), "face": rig.face()}
         (options.out / f"{name}.json").write_text(json.dumps(sidecar, indent=1) + "\n")
-        print(f"{name}: {rig.width}x{rig.height}, {len(png)} bytes")
+        print(f"{name}: {rig.width}x{rig.height}, {len(pngs[name])} bytes")
     if options.only is None:
         (options.out / "overview.png").write_bytes(overview(pngs))
 

@@ -63,12 +63,18 @@ def boot(a: Drawing) -> str:
     return f'<g transform="translate({x},{y})">{out}</g>'
 
 
-def trunk(a: Drawing) -> None:
+def trunk(a: Drawing, from_behind: bool = False) -> None:
     body = "M0,462 C70,462 112,476 124,512 C140,568 150,640 144,704 C140,752 124,790 84,812 C56,826 34,806 0,806 C-34,806 -56,826 -84,812 C-124,790 -140,752 -144,704 C-150,640 -140,568 -124,512 C-112,476 -70,462 0,462 Z"
     a.add(inked(body, a.gradient([(0, SHELL), (0.7, SHELL), (1, "#f0e2ea")], 0, 462, 0, 812), INK, OUT))
     shade = fill("M150,500 C116,560 122,660 104,724 C84,776 40,786 0,784 C-40,786 -84,776 -104,724 C-122,660 -116,560 -150,500 V840 H150 Z", SHELL_SHADE, 0.7)
     a.add(a.clip(body, shade + fill("M-160,440 H160 V488 C70,524 -70,524 -160,488 Z", SHELL_SHADE, 0.85) + fill("M-160,732 C-70,772 70,772 160,732 V840 H-160 Z", VIOLET) + line("M-160,732 C-70,772 70,772 160,732", INK, MID) + fill("M-160,776 C-60,800 60,800 160,776 V840 H-160 Z", VIOLET_SHADE, 0.8)))
     a.add(line(body, INK, OUT))
+    if from_behind:
+        # a lid with a dial, and vents
+        lid = "M-70,552 C-72,542 -66,536 -58,536 H58 C66,536 72,542 70,552 L64,690 C63,700 58,704 50,704 H-50 C-58,704 -63,700 -64,690 Z"
+        a.add(inked(lid, a.gradient([(0, SHELL_LIGHT), (1, SHELL_SHADE)], 0, 536, 0, 704), INK, MID))
+        a.add(f'<circle cx="0" cy="598" r="30" fill="{a.gradient([(0, SUN_LIGHT), (0.5, SUN), (1, SUN_SHADE)], 0, 568, 0, 628)}" stroke="{INK}" stroke-width="{MID}"/>' + line("M0,598 L14,580", INK, MID) + line("M-38,650 h76 M-38,664 h76 M-38,678 h76", INK, MID, 0.7))
+        return
     panel = "M-62,556 C-64,546 -58,540 -50,540 H50 C58,540 64,546 62,556 L56,676 C55,686 50,690 42,690 H-42 C-50,690 -55,686 -56,676 Z"
     a.add(inked(panel, a.gradient([(0, SCREEN_LIGHT), (1, SCREEN)], 0, 540, 0, 690), INK, MID))
     for k, h in enumerate((34, 62, 92, 70, 104, 56, 30)):
@@ -77,7 +83,7 @@ def trunk(a: Drawing) -> None:
     a.add(a.both(line("M94,606 v34 M106,606 v34", SHELL_SHADE, 5)))
 
 
-def head(a: Drawing) -> None:
+def head(a: Drawing, from_behind: bool = False) -> None:
     a.add(inked("M-34,430 H34 L38,478 C14,488 -14,488 -38,478 Z", a.gradient([(0, VIOLET_SHADE), (1, VIOLET)], 0, 430, 0, 484), INK, MID))
     a.add(line("M-36,460 C-14,468 14,468 36,460", INK, FINE))
     # antenna
@@ -93,6 +99,11 @@ def head(a: Drawing) -> None:
     a.add(a.clip(skull, fill("M-40,90 H40 V172 C20,180 -20,180 -40,172 Z", SUN) + line("M-40,90 V172 C-20,180 20,180 40,172 V90", INK, MID) + fill("M24,90 H40 V174 L24,177 Z", SUN_SHADE, 0.6)))
     a.add(line(skull, INK, OUT))
     a.add(line("M-150,182 C-138,152 -112,138 -78,132", SHELL_LIGHT, 12))
+    if from_behind:
+        hatch = "M-96,232 C-98,218 -90,210 -78,210 H78 C90,210 98,218 96,232 L90,360 C88,372 82,378 70,378 H-70 C-82,378 -88,372 -90,360 Z"
+        a.add(inked(hatch, a.gradient([(0, VIOLET_LIGHT), (0.3, VIOLET), (1, VIOLET_SHADE)], 0, 210, 0, 378), INK, OUT))
+        a.add(line("M-56,252 h112 M-56,280 h112 M-56,308 h112 M-56,336 h112", VIOLET_SHADE, 9) + a.both(f'<circle cx="82" cy="224" r="5" fill="{INK}"/><circle cx="76" cy="364" r="5" fill="{INK}"/>'))
+        return
     glass = "M0,196 C92,196 142,208 150,258 C156,304 152,346 134,372 C112,398 60,402 0,402 C-60,402 -112,398 -134,372 C-152,346 -156,304 -150,258 C-142,208 -92,196 0,196 Z"
     a.add(inked(glass, a.gradient([(0, "#332b78"), (0.5, SCREEN), (1, "#17133a")], 0, 196, 0, 402), INK, OUT))
     glow = a.gradient([(0, GLOW, 0.34), (1, GLOW, 0)], radial=(0, 0, 62))
@@ -109,7 +120,7 @@ def head(a: Drawing) -> None:
     a.add(line("M-132,262 C-128,232 -112,220 -84,216", "#ffffff", 5, 0.5))
 
 
-def draw() -> str:
+def draw(from_behind: bool = False) -> str:
     a = Drawing(RIG)
     legs = f'<g transform="translate({RIG.hip[0]},{RIG.hip[1]}) rotate({RIG.leg_degrees():.3f})">'
     outline, inside = leg(a)
@@ -117,8 +128,13 @@ def draw() -> str:
     arms = f'<g transform="translate({RIG.shoulder[0]},{RIG.shoulder[1]}) rotate({RIG.arm_degrees})">'
     outline, hand, inside = arm(a)
     a.add(a.both(f"{arms}{hand}{outline}{inside}</g>"))
-    trunk(a)
+    trunk(a, from_behind)
     cap = f'<circle cx="{RIG.shoulder[0] + 6}" cy="{RIG.shoulder[1]}" r="38" fill="{a.gradient([(0, SUN_LIGHT), (0.45, SUN), (1, SUN_SHADE)], 0, 484, 0, 560)}" stroke="{INK}" stroke-width="{MID}"/>'
     a.add(a.both(cap + line("M98,504 C106,494 122,492 132,498", "#fff6d8", 5, 0.9)))
-    head(a)
+    head(a, from_behind)
     return a.svg()
+
+
+def draw_back() -> str:
+    """The same figure from behind, in the same pose."""
+    return draw(from_behind=True)

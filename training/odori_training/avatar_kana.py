@@ -76,6 +76,20 @@ def leg(a: Drawing) -> tuple[str, str, str]:
     return under(trouser, INK, OUT) + under(cuff, INK, OUT), lower, inside
 
 
+def heel(a: Drawing) -> str:
+    """The left sneaker from behind."""
+    x, y = RIG.ankle
+    body = "M-37,-8 C-40,20 -46,44 -52,66 C-58,88 -46,98 8,98 C66,98 72,86 67,66 C60,42 44,20 38,-8 C20,-15 -20,-15 -37,-8 Z"
+    sole = "M-58,70 C-62,82 -62,96 -56,103 C-28,110 48,110 73,103 C79,96 77,80 72,70 C54,78 -40,78 -58,70 Z"
+    tab = "M-20,-26 C-23,-4 -24,22 -26,56 C-16,64 22,64 34,56 C30,22 26,-4 22,-26 C10,-32 -8,-32 -20,-26 Z"
+    out = inked(body, a.gradient([(0, CORAL), (1, "#f25f5c")], 0, -10, 0, 90), INK, OUT)
+    out += a.clip(body, fill("M-70,-20 L-30,-20 C-36,20 -40,50 -46,100 L-80,100 Z", CORAL_SHADE, 0.75) + fill("M30,-20 L90,-20 L90,100 L56,100 C48,50 38,20 30,-20 Z", CORAL_SHADE, 0.5))
+    out += inked(tab, a.gradient([(0, WHITE), (1, WHITE_SHADE)], 0, -26, 0, 60), INK, MID) + fill("M-10,-14 h22 v30 h-22 Z", AQUA)
+    out += inked(sole, a.gradient([(0, WHITE), (0.5, WHITE), (1, WHITE_SHADE)], 0, 74, 0, 106), INK, OUT)
+    out += a.clip(sole, line("M-62,90 C-30,100 48,100 80,90", AQUA_DARK, 4.5))
+    return f'<g transform="translate({x},{y})">{out}</g>'
+
+
 def shoe(a: Drawing) -> str:
     """The left sneaker from the front, a little turned out; upright, x from the ankle."""
     x, y = RIG.ankle
@@ -112,6 +126,56 @@ def draw() -> str:
     return a.svg()
 
 
+def draw_back() -> str:
+    """The same figure from behind, in the same pose."""
+    a = Drawing(RIG)
+    legs_and_hips(a, heel)
+    # pockets of the joggers
+    a.add(a.both(line("M34,752 h52 v44 C72,806 48,806 34,796 Z", INDIGO_SHADE, FINE + 0.8)))
+    jacket_from_behind(a)
+    a.add(f'<g transform="translate(0,{RIG.head_pivot * (1 - RIG.head_scale):.2f}) scale({RIG.head_scale})">')
+    hair_from_behind(a)
+    a.add("</g>")
+    return a.svg()
+
+
+def jacket_from_behind(a: Drawing) -> None:
+    outline, hand, inside = arm(a)
+    frame = f'<g transform="translate({RIG.shoulder[0]},{RIG.shoulder[1]}) rotate({RIG.arm_degrees})">'
+    body = "M-46,360 C-70,364 -98,366 -116,376 C-128,410 -120,470 -121,540 C-122,600 -126,640 -125,668 L125,668 C126,640 122,600 121,540 C120,470 128,410 116,376 C98,366 70,364 46,360 C20,350 -20,350 -46,360 Z"
+    hem = "M-126,660 C-131,672 -129,694 -121,702 C-60,716 60,716 121,702 C129,694 131,672 126,660 C60,676 -60,676 -126,660 Z"
+    a.add(a.both(f"{frame}{hand}</g>"))
+    a.add(a.both(f"{frame}{outline}</g>") + under(body, INK, OUT) + under(hem, INK, OUT))
+    a.add(fill(body, CORAL) + a.both(f"{frame}{inside}</g>"))
+    shade = "M134,452 C112,470 104,510 106,560 C108,610 108,650 112,690 L140,690 L140,430 Z"
+    a.add(a.clip(body, a.both(fill(shade, CORAL_SHADE, 0.72)) + fill("M-140,640 C-60,664 60,664 140,640 V700 H-140 Z", CORAL_SHADE, 0.5)))
+    a.add(a.both(line("M102,372 C100,400 108,436 121,468", CORAL_SHADE, MID, 0.9)))
+    # the level meter, large
+    for x, h in ((-48, 40), (-24, 84), (0, 120), (24, 70), (48, 98)):
+        a.add(f'<rect x="{x - 8}" y="{548 - h / 2}" width="16" height="{h}" rx="8" fill="{WHITE if x else AQUA}"/>')
+    dark = a.gradient([(0, INDIGO_SHADE), (0.5, INDIGO_LIGHT), (1, INDIGO_SHADE)], -128, 0, 128, 0)
+    a.add(inked(hem, dark, INK, MID) + line("".join(f"M{x},{675 - abs(x) * 0.06:.0f} v30 " for x in range(-108, 109, 18)), INDIGO_SHADE, FINE))
+    # the hood lies on the back
+    lying = "M-92,366 C-70,348 70,348 92,366 C104,398 74,446 0,456 C-74,446 -104,398 -92,366 Z"
+    a.add(inked(lying, a.gradient([(0, CORAL_SHADE), (0.5, CORAL), (1, CORAL)], 0, 350, 0, 456), INK, OUT))
+    a.add(line("M-74,378 C-50,402 50,402 74,378", INK, FINE, 0.8) + a.clip(lying, fill("M-100,340 H100 V374 C50,398 -50,398 -100,374 Z", CORAL_SHADE, 0.8)) + line("M0,398 V452", CORAL_SHADE, MID))
+
+
+def hair_from_behind(a: Drawing) -> None:
+    headphones(a, from_behind=True)
+    d = "M0,82 C90,82 138,140 140,214 C142,262 144,296 160,330 C146,332 136,330 126,324 C128,336 126,346 118,356 C106,352 96,344 88,334 C60,366 -60,366 -88,334 C-96,344 -106,352 -118,356 C-126,346 -128,336 -126,324 C-136,330 -146,332 -160,330 C-144,296 -142,262 -140,214 C-138,140 -90,82 0,82 Z"
+    a.add(inked(d, a.gradient([(0, "#3ccbcb"), (0.5, HAIR), (1, HAIR_SHADE)], 0, 80, 0, 350), HAIR_INK, OUT))
+    shine = "M-112,170 C-80,132 -30,124 0,128 C34,124 80,132 112,170 C100,160 92,174 82,162 C70,150 64,168 54,154 C42,142 36,164 24,150 C14,142 6,160 -6,148 C-16,146 -26,164 -38,152 C-48,148 -56,170 -66,160 C-80,156 -92,176 -112,170 Z"
+    tips = a.gradient([(0, HAIR_LIGHT, 0), (1, HAIR_LIGHT, 0.55)], 0, 270, 0, 352)
+    a.add(a.clip(d, fill("M-170,260 h340 v110 h-340 Z", tips) + fill("M-150,236 C-90,300 90,300 150,236 L170,240 L170,370 L-170,370 L-170,240 Z", HAIR_SHADE, 0.35) + fill(shine, "#c9fff2", 0.75)))
+    a.add(line("M0,96 C4,150 4,200 0,250 M-40,104 C-62,160 -66,220 -58,300 M44,104 C64,160 68,220 60,300 M-84,130 C-104,190 -106,240 -98,316 M86,130 C106,190 108,240 100,316 M-20,262 C-22,300 -20,324 -14,344 M26,262 C28,300 26,320 20,340", HAIR_INK, FINE, 0.6))
+    a.add(inked("M4,86 C-2,62 14,46 38,46 C24,54 18,66 20,84 Z", HAIR, HAIR_INK, MID))
+    band = "M-122,214 C-136,40 136,40 122,214"
+    a.add(line(band, INK, 24) + line(band, WHITE, 16) + line("M-117,196 C-126,50 126,50 117,196", CORAL, 4))
+    cup = "M112,196 C118,188 136,188 144,198 C152,214 152,252 144,268 C136,278 118,278 112,270 C106,250 106,216 112,196 Z"
+    a.add(a.both(inked(cup, a.gradient([(0, WHITE), (0.55, WHITE), (1, WHITE_SHADE)], 0, 190, 0, 276), INK, OUT)))
+
+
 def back_hair(a: Drawing) -> None:
     d = "M0,84 C86,84 134,140 136,214 C138,262 142,296 160,330 C146,332 136,330 126,324 C128,336 126,346 118,356 C106,352 96,344 88,334 C60,356 -60,356 -88,334 C-96,344 -106,352 -118,356 C-126,346 -128,336 -126,324 C-136,330 -146,332 -160,330 C-142,296 -138,262 -136,214 C-134,140 -86,84 0,84 Z"
     a.add(inked(d, a.gradient([(0, HAIR_SHADE), (0.7, HAIR_BACK), (1, "#1aa0a6")], 0, 120, 0, 350), HAIR_INK, OUT))
@@ -123,7 +187,7 @@ def hood(a: Drawing) -> None:
     a.add(inked(d, a.gradient([(0, CORAL_SHADE), (1, "#b8354f")], 0, 335, 0, 400), INK, OUT))
 
 
-def legs_and_hips(a: Drawing) -> None:
+def legs_and_hips(a: Drawing, shoe=shoe) -> None:
     outline, lower, inside = leg(a)
     frame = f'<g transform="translate({RIG.hip[0]},{RIG.hip[1]}) rotate({RIG.leg_degrees():.3f})">'
     hips = "M-84,660 C-88,696 -108,730 -118,770 C-121,784 -122,800 -122,820 L-60,850 L-10,836 C-6,832 -3,830 0,830 C3,830 6,832 10,836 L60,850 L122,820 C122,800 121,784 118,770 C108,730 88,696 84,660 Z"
@@ -233,10 +297,15 @@ def front_hair(a: Drawing) -> None:
     a.add(inked("M4,86 C-2,62 14,46 38,46 C24,54 18,66 20,84 Z", paint, HAIR_INK, MID))
 
 
-def headphones(a: Drawing) -> None:
+def headphones(a: Drawing, from_behind: bool = False) -> None:
+    """The cat's ears, band and cups; from behind only the ears, which stand behind the band."""
     ear = "M40,98 C48,64 62,40 82,26 C98,46 106,76 102,128 Z"
     ear_in = "M58,96 C62,72 70,56 80,47 C89,60 94,80 93,112 Z"
-    a.add(a.both(inked(ear, a.gradient([(0, WHITE), (1, WHITE_SHADE)], 0, 30, 0, 110), INK, OUT) + fill(ear_in, a.gradient([(0, CORAL_LIGHT), (1, CORAL)], 0, 48, 0, 98))))
+    white = inked(ear, a.gradient([(0, WHITE), (1, WHITE_SHADE)], 0, 30, 0, 110), INK, OUT)
+    if from_behind:
+        a.add(a.both(white + line("M70,60 C66,74 64,84 63,96", WHITE_SHADE, MID)))
+        return
+    a.add(a.both(white + fill(ear_in, a.gradient([(0, CORAL_LIGHT), (1, CORAL)], 0, 48, 0, 98))))
     band = "M-122,214 C-136,40 136,40 122,214"
     a.add(line(band, INK, 24) + line(band, WHITE, 16) + line("M-117,196 C-126,50 126,50 117,196", CORAL, 4))
     cup = "M104,196 C112,188 136,188 144,198 C152,214 152,252 144,268 C136,278 112,278 104,270 C98,250 98,216 104,196 Z"

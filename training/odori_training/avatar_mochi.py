@@ -45,22 +45,28 @@ def leg(a: Drawing) -> tuple[str, str]:
     return under(hose, INK, OUT), inside
 
 
-def boot(a: Drawing) -> str:
-    """The left foot of the suit, from the front; upright, x from the ankle."""
+def boot(a: Drawing, from_behind: bool = False) -> str:
+    """The left foot of the suit; upright, x from the ankle."""
     x, y = RIG.ankle
     body = "M-60,-22 C-74,6 -80,30 -78,52 C-74,92 -40,98 8,98 C66,98 92,86 92,50 C92,22 80,0 58,-22 C30,-34 -30,-34 -60,-22 Z"
     out = inked(body, a.gradient([(0, SUIT), (0.5, SUIT_LIGHT), (1, SUIT)], 0, -20, 0, 96), INK, OUT)
     out += a.clip(body, fill("M-100,-40 H-44 C-60,20 -58,60 -30,110 H-110 Z", SUIT_SHADE, 0.6) + fill("M-90,66 C-40,88 60,88 100,62 V120 H-90 Z", CREAM) + fill("M-90,82 C-40,102 60,102 100,80 V120 H-90 Z", CREAM_SHADE, 0.8) + line("M-90,66 C-40,88 60,88 100,62", INK, MID))
-    out += line("M-14,22 v20 M22,20 v21", SUIT_SHADE, MID + 1)
+    if not from_behind:
+        out += line("M-14,22 v20 M22,20 v21", SUIT_SHADE, MID + 1)
     return f'<g transform="translate({x},{y})">{out}</g>'
 
 
-def trunk(a: Drawing) -> None:
+def trunk(a: Drawing, from_behind: bool = False) -> None:
     body = "M0,560 C70,560 118,584 134,632 C146,684 158,744 160,806 C162,872 140,918 96,938 C60,950 34,940 0,940 C-34,940 -60,950 -96,938 C-140,918 -162,872 -160,806 C-158,744 -146,684 -134,632 C-118,584 -70,560 0,560 Z"
     a.add(inked(body, a.gradient([(0, SUIT), (0.5, SUIT), (1, SUIT)], 0, 560, 0, 940), INK, OUT))
     shade = fill("M170,600 C128,690 140,800 120,860 C90,914 40,922 0,920 C-40,922 -90,914 -120,860 C-140,800 -128,690 -170,600 V980 H170 Z", SUIT_SHADE, 0.55)
     chin = fill("M-180,540 H180 V628 C110,684 -110,684 -180,628 Z", SUIT_SHADE, 0.8)
     tummy = "M0,664 C66,664 104,720 106,792 C106,862 62,900 0,900 C-62,900 -106,862 -106,792 C-104,720 -66,664 0,664 Z"
+    if from_behind:
+        a.add(a.clip(body, shade + chin) + line(body, INK, OUT) + line("M0,600 V930", SUIT_SHADE, FINE + 1))
+        puff = "M0,810 C22,796 50,806 54,830 C72,844 70,872 52,882 C46,904 18,910 0,898 C-18,910 -46,904 -52,882 C-70,872 -72,844 -54,830 C-50,806 -22,796 0,810 Z"
+        a.add(inked(puff, a.gradient([(0, CREAM), (0.6, CREAM), (1, CREAM_SHADE)], 0, 800, 0, 906), INK, MID) + line("M-30,842 C-24,834 -14,832 -8,838 M14,860 C22,856 30,858 34,866 M-22,878 C-14,886 -4,886 2,880", CREAM_SHADE, FINE + 1))
+        return
     a.add(a.clip(body, shade + fill(tummy, a.gradient([(0, CREAM), (0.7, CREAM), (1, CREAM_SHADE)], 0, 664, 0, 900)) + chin))
     a.add(line(body, INK, OUT))
     # a little note for a button
@@ -73,10 +79,19 @@ def scarf(a: Drawing) -> None:
     a.add(bow + f'<ellipse cx="0" cy="638" rx="30" ry="24" fill="{MINT}" stroke="{INK}" stroke-width="{MID}"/>' + oval(-8, 631, 9, 6, "#d6fff4", 0.9))
 
 
-def bunny_ears(a: Drawing) -> None:
+def head_from_behind(a: Drawing) -> None:
+    bunny_ears(a, from_behind=True)
+    hood = "M0,150 C150,150 240,250 240,396 C240,520 150,596 0,596 C-150,596 -240,520 -240,396 C-240,250 -150,150 0,150 Z"
+    a.add(inked(hood, a.gradient([(0, SUIT_LIGHT), (0.4, SUIT), (1, SUIT)], 0, 150, 0, 596), INK, OUT))
+    a.add(a.clip(hood, fill("M-250,420 C-190,560 -90,580 0,580 C90,580 190,560 250,420 V620 H-250 Z", SUIT_SHADE, 0.8) + line("M-176,256 C-140,204 -88,178 -30,172", "#ffffff", 14, 0.85)))
+    a.add(line("M0,156 C10,260 10,470 0,590", SUIT_SHADE, FINE + 1.5) + line("M-150,220 C-190,300 -194,440 -140,540 M150,220 C190,300 194,440 140,540", SUIT_SHADE, FINE, 0.7))
+
+
+def bunny_ears(a: Drawing, from_behind: bool = False) -> None:
     ear = "M62,214 C48,130 58,34 108,10 C154,20 172,130 146,244 Z"
     inner = "M84,212 C74,150 82,76 108,50 C134,70 144,150 128,224 Z"
-    a.add(a.both(inked(ear, a.gradient([(0, SUIT_LIGHT), (1, SUIT)], 0, 10, 0, 230), INK, OUT) + fill(inner, a.gradient([(0, "#ff9fc0"), (1, SUIT_SHADE)], 0, 50, 0, 220)) + line("M78,60 C70,86 66,116 66,150", "#fffafc", 6, 0.8)))
+    inner = "" if from_behind else fill(inner, a.gradient([(0, "#ff9fc0"), (1, SUIT_SHADE)], 0, 50, 0, 220))
+    a.add(a.both(inked(ear, a.gradient([(0, SUIT_LIGHT), (1, SUIT)], 0, 10, 0, 230), INK, OUT) + inner + line("M78,60 C70,86 66,116 66,150", "#fffafc", 6, 0.8)))
 
 
 def eye(a: Drawing, side: int) -> str:
@@ -118,16 +133,24 @@ def head(a: Drawing) -> None:
     a.add('<g transform="translate(0,200)">' + fill("M0,18 C-26,2 -22,-18 -8,-16 C-3,-15 0,-10 0,-7 C0,-10 3,-15 8,-16 C22,-18 26,2 0,18 Z", "#ff6f97") + "</g>")
 
 
-def draw() -> str:
+def draw(from_behind: bool = False) -> str:
     a = Drawing(RIG)
     legs = f'<g transform="translate({RIG.hip[0]},{RIG.hip[1]}) rotate({RIG.leg_degrees():.3f})">'
     outline, inside = leg(a)
-    a.add(a.both(f"{legs}{outline}{inside}</g>{boot(a)}"))
+    a.add(a.both(f"{legs}{outline}{inside}</g>{boot(a, from_behind)}"))
     arms = f'<g transform="translate({RIG.shoulder[0]},{RIG.shoulder[1]}) rotate({RIG.arm_degrees})">'
     outline, inside, root = arm(a)
     a.add(a.both(f"{arms}{outline}{inside}</g>"))
-    trunk(a)
+    trunk(a, from_behind)
     a.add(a.both(f"{arms}{root}</g>"))
-    scarf(a)
-    head(a)
+    if from_behind:
+        head_from_behind(a)
+    else:
+        scarf(a)
+        head(a)
     return a.svg()
+
+
+def draw_back() -> str:
+    """The same figure from behind, in the same pose."""
+    return draw(from_behind=True)

@@ -71,14 +71,18 @@ def shoe(a: Drawing, side: int) -> str:
     return f'<g transform="translate({x},{y})">{left}</g>'
 
 
-def trunk(a: Drawing) -> None:
+def trunk(a: Drawing, from_behind: bool = False) -> None:
     hips = "M-84,640 C-92,690 -112,730 -122,784 C-126,812 -124,838 -120,856 L-56,872 L0,842 L56,872 L120,856 C124,838 126,812 122,784 C112,730 92,690 84,640 Z"
     a.add(fill(hips, PANTS) + a.clip(hips, fill("M36,620 H140 V830 C124,800 112,790 96,812 C84,760 60,720 36,620 Z", PANTS_SHADE) + fill("M-140,690 C-112,716 -100,770 -104,900 L-140,900 Z", PANTS_LIGHT)))
     belly = "M-82,560 C-80,600 -84,630 -90,664 H90 C84,630 80,600 82,560 Z"
-    a.add(fill(belly, SKIN) + a.clip(belly, fill("M34,540 H120 V680 H44 C46,630 44,590 34,540 Z", SKIN_SHADE)) + oval(0, 636, 4, 7, SKIN_SHADE))
+    a.add(fill(belly, SKIN) + a.clip(belly, fill("M34,540 H120 V680 H44 C46,630 44,590 34,540 Z", SKIN_SHADE)) + (line("M0,566 V648", SKIN_SHADE, 4) if from_behind else oval(0, 636, 4, 7, SKIN_SHADE)))
     belt = "M-92,652 C-40,668 40,668 92,652 L100,694 C40,712 -40,712 -100,694 Z"
-    a.add(fill(belt, RED) + a.clip(belt, fill("M34,640 H120 V720 H38 Z", RED_SHADE)) + f'<circle cx="0" cy="682" r="27" fill="{GOLD}"/>' + a.clip("M-30,650 h60 v64 h-60 Z", f'<path d="M6,655 a27,27 0 0 1 0,54 C16,692 16,672 6,655 Z" fill="{GOLD_SHADE}"/>'))
-    shirt = "M-44,384 C-70,384 -100,390 -118,406 C-130,450 -122,500 -116,540 C-112,566 -108,580 -106,592 C-40,612 40,612 106,592 C108,580 112,566 116,540 C122,500 130,450 118,406 C100,390 70,384 44,384 C24,440 -24,440 -44,384 Z"
+    a.add(fill(belt, RED) + a.clip(belt, fill("M34,640 H120 V720 H38 Z", RED_SHADE)))
+    if from_behind:
+        a.add(line("M-62,730 C-40,742 -24,742 -12,736 M62,730 C40,742 24,742 12,736", PANTS_SHADE, 5) + line("M0,720 V842", PANTS_SHADE, 4))
+    else:
+        a.add(f'<circle cx="0" cy="682" r="27" fill="{GOLD}"/>' + a.clip("M-30,650 h60 v64 h-60 Z", f'<path d="M6,655 a27,27 0 0 1 0,54 C16,692 16,672 6,655 Z" fill="{GOLD_SHADE}"/>'))
+    shirt = "M-44,384 C-70,384 -100,390 -118,406 C-130,450 -122,500 -116,540 C-112,566 -108,580 -106,592 C-40,612 40,612 106,592 C108,580 112,566 116,540 C122,500 130,450 118,406 C100,390 70,384 44,384 " + ("C24,396 -24,396 -44,384 Z" if from_behind else "C24,440 -24,440 -44,384 Z")
     a.add(fill(shirt, TOP))
     a.add(a.clip(shirt, fill("M40,370 C70,430 66,520 44,620 H150 V370 Z", TOP_SHADE) + fill("M-140,380 C-100,400 -96,480 -100,600 L-140,600 Z", TOP_LIGHT)))
     # a sun for a print
@@ -126,15 +130,34 @@ def hair_front(a: Drawing) -> None:
     a.add(a.both(f'<circle cx="84" cy="308" r="25" fill="none" stroke="{GOLD}" stroke-width="8"/>'))
 
 
-def draw() -> str:
-    a = Drawing(RIG)
+def hair_from_behind(a: Drawing) -> None:
+    a.add(a.both(f'<circle cx="84" cy="308" r="25" fill="none" stroke="{GOLD}" stroke-width="8"/>'))
     hair_back(a)
+    a.add(f'<circle cx="0" cy="262" r="104" fill="{HAIR}"/><circle cx="-52" cy="252" r="30" fill="{HAIR_LIGHT}"/><circle cx="24" cy="206" r="24" fill="{HAIR_LIGHT}"/><circle cx="-20" cy="316" r="24" fill="{HAIR_LIGHT}"/>')
+    band = "M-128,150 C-96,124 -40,112 0,112 C40,112 96,124 128,150 C132,158 130,172 124,178 C92,152 38,140 0,140 C-38,140 -92,152 -124,178 C-130,172 -132,158 -128,150 Z"
+    a.add(fill(band, RED) + a.clip(band, fill("M40,100 H140 V200 H70 C70,160 60,140 40,100 Z", RED_SHADE)))
+
+
+def draw_back() -> str:
+    """The same figure from behind, in the same pose."""
+    return draw(from_behind=True)
+
+
+def draw(from_behind: bool = False) -> str:
+    a = Drawing(RIG)
+    if not from_behind:
+        hair_back(a)
     for side in (1, -1):
         a.add(f'<g transform="scale({side},1)">{shoe(a, side)}<g transform="translate({RIG.hip[0]},{RIG.hip[1]}) rotate({RIG.leg_degrees():.3f})">{leg(a, side)}</g></g>')
     arms = {side: f'<g transform="scale({side},1)"><g transform="translate({RIG.shoulder[0]},{RIG.shoulder[1]}) rotate({RIG.arm_degrees})">{arm(a, side)}</g></g>' for side in (1, -1)}
     a.add(*arms.values())
-    neck(a)
-    trunk(a)
-    head(a)
-    hair_front(a)
+    if from_behind:
+        a.add(fill("M-31,310 L-31,362 C-34,378 -48,384 -64,392 H64 C48,384 34,378 31,362 L31,310 Z", SKIN_SHADE))
+        trunk(a, from_behind)
+        hair_from_behind(a)
+    else:
+        neck(a)
+        trunk(a)
+        head(a)
+        hair_front(a)
     return a.svg()

@@ -10,7 +10,7 @@ use glam::{Mat2, Quat, Vec2, Vec3};
 use super::rig::{BONES, FOOT_SWING, Rig, bone, keypoint};
 use super::{Avatar, LAYER_COUNT};
 use crate::pose::{Camera, Joints, Keypoint, Pose};
-use crate::skeleton::{Bone, KEYPOINT_COUNT, SKELETON};
+use crate::skeleton::{Bone, CONFIDENCE_COUNT, KEYPOINT_COUNT, SKELETON};
 
 /// Where one bone goes: `p -> turn(angle) * (stretch * p) + offset`, and `+ bulge * depth` for rounded parts.
 /// Same layout as the WGSL struct (checked by a test): 48 bytes.
@@ -62,6 +62,8 @@ pub struct PuppetFrame {
 
 /// Numbers of [`PuppetFrame::facing`].
 pub const FACING: usize = 18;
+/// Where in them the chest's Z axis begins: forward of it.
+pub const CHEST_FORWARD: usize = 9;
 
 struct Names {
     chest: usize,
@@ -210,11 +212,28 @@ impl Limb<'_> {
     }
 }
 
+/// Which side of a character a picture shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    #[default]
+    Front,
+    /// Its left is at the picture's left; all else of an avatar is called as if it were a front.
+    Back,
+}
+
 /// Drives the avatar: `pose` in metres on the stage, `camera` says which picture of how many pixels.
 pub fn drive(avatar: &Avatar, pose: &Pose, camera: &Camera) -> PuppetFrame {
+    drive_side(avatar, Side::Front, pose, camera)
+}
+
+/// The same with an avatar that is a character's back, which is driven as a front is whose left and right are exchanged.
+pub fn drive_side(avatar: &Avatar, side: Side, pose: &Pose, camera: &Camera) -> PuppetFrame {
     let n = &*NAMES;
     let rig = &avatar.rig;
-    let joints = pose.joints();
+    let (joints, confidences) = match side {
+        Side::Front => (pose.joints(), pose.confidences),
+        Side::Back => (pose.joints().from_behind(), pose.mirrored_confidences()),
+    };
     let scale = camera.scale * n.height / rig.height();
     let mut bones = [BoneTransform::default(); BONES];
 
@@ -238,7 +257,7 @@ pub fn drive(avatar: &Avatar, pose: &Pose, camera: &Camera) -> PuppetFrame {
         b.offset = (Vec2::from(b.offset) + offset).into();
     }
 
-    let keypoints = keypoints(avatar, &bones, pose);
+    let keypoints = keypoints(avatar, &bones, &confidences);
     PuppetFrame {
         order: draw_order(rig, &joints),
         bones,
@@ -411,7 +430,7 @@ fn draw_order(rig: &Rig, joints: &Joints) -> [u8; LAYER_COUNT] {
     order
 }
 
-fn keypoints(avatar: &Avatar, bones: &[BoneTransform; BONES], pose: &Pose) -> [Keypoint; KEYPOINT_COUNT] {
+fn keypoints(avatar: &Avatar, bones: &[BoneTransform; BONES], confidences: &[f32; CONFIDENCE_COUNT]) -> [Keypoint; KEYPOINT_COUNT] {
     std::array::from_fn(|k| {
         let info = &SKELETON.keypoints[k];
         let side = info.name.starts_with("right_") as usize;
@@ -438,7 +457,7 @@ fn keypoints(avatar: &Avatar, bones: &[BoneTransform; BONES], pose: &Pose) -> [K
         if joint == "toe" {
             position += Vec2::from(bones[b].bulge) * (FOOT_SWING * avatar.rig.foot_depth(side));
         }
-        let confidence = info.confidence.map_or(1.0, |c| pose.confidences[c].clamp(0.0, 1.0));
+        let confidence = info.confidence.map_or(1.0, |c| confidences[c].clamp(0.0, 1.0));
         Keypoint { position, confidence }
     })
 }

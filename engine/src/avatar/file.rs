@@ -62,6 +62,10 @@ impl Avatar {
         if let Some(paint) = &paint {
             tensors.push(("paint.png", bytes(paint)?));
         }
+        let back = self.back.as_ref().map(|b| b.to_bytes()).transpose()?;
+        if let Some(back) = &back {
+            tensors.push(("back.odori", bytes(back)?));
+        }
         let meta = HashMap::from([("format".into(), "odori-avatar".into()), ("version".into(), VERSION.into())]);
         safetensors::serialize(tensors, Some(meta)).map_err(bad)
     }
@@ -106,6 +110,11 @@ impl Avatar {
             return Err(bad("its triangles are misshapen"));
         }
         let indices: Vec<u32> = raw.data().chunks_exact(4).map(bytemuck::pod_read_unaligned).collect();
+        // A back in a back would be read for ever.
+        let back = file.tensor("back.odori").ok().map(|t| t.data());
+        if back.is_some_and(|b| SafeTensors::deserialize(b).is_ok_and(|f| f.tensor("back.odori").is_ok())) {
+            return Err(bad("its back has a back"));
+        }
         let avatar = Avatar {
             name: head.name,
             reference,
@@ -119,7 +128,11 @@ impl Avatar {
             loose: head.loose,
             // Most have none, and none had any before there was painting.
             paint: file.tensor("paint.png").ok().map(|t| PartMap::from_png(t.data(), REFERENCE_MAX)).transpose().map_err(bad)?,
+            back: back.map(Avatar::from_bytes).transpose()?.map(Box::new),
         };
+        if avatar.back.as_ref().is_some_and(|b| !b.face.is_empty()) {
+            return Err(bad("its back has a face"));
+        }
         avatar.check()?;
         Ok(avatar)
     }

@@ -2,7 +2,7 @@
 
 use glam::Vec2;
 
-use super::rig::{Rig, keypoint};
+use super::rig::{Rig, keypoint, other_side};
 use super::figure::{self, Figure, Ground};
 use super::finder::{self, FigureFinder};
 use super::sidecar::Resolved;
@@ -83,7 +83,7 @@ impl Avatar {
     }
 
     /// The same figure with joints, face, loose parts and skirt as a person says they are: `points` in pixels of
-    /// [`Avatar::reference`]. What is painted stays.
+    /// [`Avatar::reference`]. What is painted stays, and so does the back.
     ///
     /// # Errors
     /// What is wrong with the points.
@@ -93,7 +93,7 @@ impl Avatar {
         let figure = Figure { image: self.reference.clone(), origin: [0.0; 2], scale: 1.0, ground: Ground::Clear };
         let (avatar, report) = Self::of_figure(figure, (width, height), Some(points), Some(given), None, self.paint.clone())?;
         let name = points.name.clone().unwrap_or_else(|| self.name.clone());
-        Ok((Avatar { name, ..avatar }, report))
+        Ok((Avatar { name, back: self.back.clone(), ..avatar }, report))
     }
 
     /// Joints, face, loose parts and skirt as they are, in pixels of [`Avatar::reference`]: what [`Avatar::corrected`] takes.
@@ -151,7 +151,7 @@ impl Avatar {
     }
 
     /// The size is that of the picture of which the figure was cut.
-    fn of_figure(
+    pub(super) fn of_figure(
         figure: Figure,
         (width, height): (u32, u32),
         sidecar: Option<&Sidecar>,
@@ -221,6 +221,7 @@ impl Avatar {
             face,
             loose,
             paint: seg.paint,
+            back: None,
         };
         Ok((avatar, report))
     }
@@ -253,7 +254,7 @@ const DIFFER: f32 = 20.0;
 ///
 /// # Errors
 /// Names the joints that are not seen.
-fn find_keypoints(finder: &mut FigureFinder, image: &Image) -> Result<([Vec2; KEYPOINT_COUNT], f32), AvatarError> {
+pub(super) fn find_keypoints(finder: &mut FigureFinder, image: &Image) -> Result<([Vec2; KEYPOINT_COUNT], f32), AvatarError> {
     const SIZE: usize = finder::SIZE;
     let (w, h) = (image.width as f32, image.height as f32);
     let scale = FILLS * SIZE as f32 / w.max(h);
@@ -275,9 +276,8 @@ fn find_keypoints(finder: &mut FigureFinder, image: &Image) -> Result<([Vec2; KE
     let mirrored: Vec<f32> = (0..SIZE * SIZE).flat_map(|i| picture[(i / SIZE * SIZE + SIZE - 1 - i % SIZE) * 4..][..4].to_vec()).collect();
     let (straight, turned) = (finder.look(&picture), finder.look(&mirrored));
     let (mut points, mut sure) = (straight.points, straight.sure);
-    for (k, info) in SKELETON.keypoints.iter().enumerate() {
-        let other = info.name.strip_prefix("left_").map(|n| format!("right_{n}")).or_else(|| info.name.strip_prefix("right_").map(|n| format!("left_{n}")));
-        let m = other.map_or(k, |n| keypoint(&n));
+    for k in 0..KEYPOINT_COUNT {
+        let m = other_side(k);
         let there = Vec2::new(SIZE as f32 - turned.points[m].x, turned.points[m].y);
         let share = turned.sure[m] / (sure[k] + turned.sure[m]).max(1e-6);
         let differ = points[k].distance(there) / DIFFER;

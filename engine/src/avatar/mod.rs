@@ -3,6 +3,7 @@
 //! [`Avatar::import`] makes one from pixels, [`Avatar::from_bytes`] reads a `.odori` file, [`drive`] turns a
 //! 3D pose into 2D bone transforms in the avatar's own proportions. Nothing here opens files or draws.
 
+mod back;
 mod drive;
 mod expression;
 mod face;
@@ -27,14 +28,14 @@ mod springs;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use drive::{BoneTransform, FACING, PuppetFrame, drive};
+pub use drive::{BoneTransform, CHEST_FORWARD, FACING, PuppetFrame, Side, drive, drive_side};
 pub use expression::{Cue, Expression, Liveliness};
 pub use face::{Face, Spot};
 pub use figure::Ground;
 pub use finder::FigureFinder;
 pub use import::{ImportReport, decode, import_encoded};
 pub use parts::{PART_MAP_MAX_BYTES, PARTS, PartMap};
-pub(crate) use rig::keypoint;
+pub(crate) use rig::{keypoint, other_side};
 pub use rig::{BONES, Rig, bone};
 pub use sidecar::{LoosePart, Sidecar};
 pub use springs::Springs;
@@ -71,6 +72,8 @@ pub const HEAD_LAYER: usize = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AvatarError {
+    #[error("the back: {0}")]
+    Back(Box<AvatarError>),
     #[error("the picture is {width}x{height} pixels; at most {IMAGE_MAX_SIDE} a side and 40 megapixels are accepted: scale it down")]
     TooLarge { width: u32, height: u32 },
     #[error("the picture cannot be read ({0}); use PNG, JPEG or WebP")]
@@ -171,4 +174,7 @@ pub struct Avatar {
     pub loose: Vec<LoosePart>,
     /// What a person painted over the parts that were found; of the size of `reference`.
     pub paint: Option<PartMap>,
+    /// The same character seen from behind, if there is a picture of that: an avatar of its own, without a face and without a back.
+    /// Its left is called right, as if it were a front.
+    pub back: Option<Box<Avatar>>,
 }

@@ -2,6 +2,8 @@
 //!
 //! Holds positions only; how they move is in `drive`.
 
+use std::sync::LazyLock;
+
 use glam::Vec2;
 
 use crate::skeleton::{KEYPOINT_COUNT, SKELETON};
@@ -92,6 +94,18 @@ pub struct Rig {
 /// Index of a keypoint by name; the names are part of the program.
 pub(crate) fn keypoint(name: &str) -> usize {
     SKELETON.keypoint_named(name).unwrap_or_else(|| panic!("the skeleton has a keypoint {name}"))
+}
+
+/// The same keypoint of the other side; itself where there is none.
+pub(crate) fn other_side(k: usize) -> usize {
+    static OTHER: LazyLock<[usize; KEYPOINT_COUNT]> = LazyLock::new(|| {
+        std::array::from_fn(|k| match SKELETON.keypoints[k].name.split_once('_') {
+            Some(("left", rest)) => keypoint(&format!("right_{rest}")),
+            Some(("right", rest)) => keypoint(&format!("left_{rest}")),
+            _ => k,
+        })
+    });
+    OTHER[k]
 }
 
 impl Rig {

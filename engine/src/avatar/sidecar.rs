@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use glam::Vec2;
 
-use super::{AvatarError, Face, rig::keypoint};
+use super::rig::{keypoint, other_side};
+use super::{AvatarError, Face};
 use crate::skeleton::{KEYPOINT_COUNT, SKELETON};
 
 /// `{"width", "height", "keypoints": {"nose": [x, y], ...}}` in pixels of the picture; the character's left is
@@ -120,10 +121,9 @@ pub(crate) struct Resolved {
 }
 
 fn swap_sides(points: &mut [Vec2; KEYPOINT_COUNT]) {
-    for (i, k) in SKELETON.keypoints.iter().enumerate() {
-        if let Some(rest) = k.name.strip_prefix("left_") {
-            points.swap(i, keypoint(&format!("right_{rest}")));
-        }
+    let named = *points;
+    for (k, point) in points.iter_mut().enumerate() {
+        *point = named[other_side(k)];
     }
 }
 

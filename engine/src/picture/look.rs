@@ -1,18 +1,19 @@
 //! What is drawn of one dancer: the avatar, ready to be drawn, its hair, skirt and face in motion, and a denoiser at every working
-//! size that the ladder may use.
+//! size that the ladder may use. A character that has a picture of its back is two of these, and shows the one that is turned to
+//! the viewer.
 //!
 //! Made on any thread, and warm when it is handed over: putting it on allocates nothing.
 
-use glam::Vec2;
+use glam::{Vec2, Vec3};
 use odori_kernels::{Backend, Weights};
 
 use super::{DOUBT_GAIN, SEED_STEP, interleave};
-use crate::avatar::{self, Avatar, HEAD_LAYER, Cue, Expression, FACING, Liveliness, PuppetFrame, Springs};
+use crate::avatar::{self, Avatar, CHEST_FORWARD, Cue, Expression, FACING, HEAD_LAYER, Liveliness, PuppetFrame, Side, Springs};
 use crate::dance::group::MOST_DANCERS;
 use crate::dance::{self, Dancer};
 use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, KEYPOINTS, PATCH, TOKEN_SLOTS};
 use crate::pipeline::{FRAME_RATE, Models, PipelineError};
-use crate::pose::{Camera, Pose};
+use crate::pose::{Camera, Keypoint, Pose};
 use crate::render::{Puppet, PuppetMaker, Size, WORK_CHANNELS, cpu};
 
 /// Where the parts of a standing figure are in its own picture, pixels.
@@ -26,18 +27,32 @@ pub(super) struct Figure {
 }
 
 pub struct Look {
-    pub(super) avatar: Avatar,
-    pub(super) puppet: Puppet,
-    /// The working size that was asked for, then the smaller ones that the ladder may go down to.
-    works: Vec<Work>,
-    springs: Springs,
+    front: Half,
+    back: Option<Half>,
+    /// The back is shown.
+    behind: bool,
     liveliness: Liveliness,
     /// What the face shows.
     pub(super) face: Expression,
     pub(super) figure: Figure,
-    /// The newest pose, put on.
-    pub(super) frame: PuppetFrame,
 }
+
+/// One side of a character.
+pub(super) struct Half {
+    side: Side,
+    pub avatar: Avatar,
+    pub puppet: Puppet,
+    /// The working size that was asked for, then the smaller ones that the ladder may go down to.
+    works: Vec<Work>,
+    springs: Springs,
+    /// The newest pose, put on.
+    pub frame: PuppetFrame,
+}
+
+/// Sine of how far the chest must have turned past the profile before the back is shown, and where the front is again: a front says
+/// more of a dancer who stands in profile, and who sways there does not flip to and fro.
+const AWAY: f32 = -0.35;
+const FRONT_AGAIN: f32 = -0.1;
 
 /// The denoiser at one working size, held ready: all sizes run on the same weights.
 struct Work {
@@ -88,14 +103,20 @@ impl Work {
     }
 }
 
-impl Look {
-    /// The pose as the avatar's own body takes it, hair and skirt behind it, and a face to it. Every frame, drawn or not:
-    /// springs and faces have a past.
-    pub(super) fn pose(&mut self, pose: &Pose, camera: &Camera, cue: &Cue<'_>, live: Option<Expression>) {
-        self.frame = avatar::drive(&self.avatar, pose, camera);
+impl Half {
+    fn new(fitting: &Fitting, backend: &Backend, models: &Models, side: Side, avatar: Avatar, seed: u32) -> Result<Self, PipelineError> {
+        let mut works = fitting.sizes.iter().map(|size| Work::new(backend, &models.denoiser, *size, &avatar)).collect::<Result<Vec<_>, _>>()?;
+        let frame = avatar::drive_side(&avatar, side, &models.idle[0], &fitting.camera);
+        for work in &mut works {
+            work.step(&avatar, &frame, &[], 1, seed, 1)?;
+            work.denoiser.reset();
+        }
+        Ok(Half { side, puppet: fitting.maker.make(&avatar), works, springs: Springs::new(), frame, avatar })
+    }
+
+    fn pose(&mut self, pose: &Pose, camera: &Camera) {
+        self.frame = avatar::drive_side(&self.avatar, self.side, pose, camera);
         self.springs.step(&self.avatar, &mut self.frame, 1.0 / FRAME_RATE as f32);
-        self.face = self.liveliness.step(&self.frame, cue, live);
-        self.face.apply(&self.avatar, &mut self.frame);
     }
 
     fn work(&self, wanted: usize) -> usize {
@@ -103,7 +124,7 @@ impl Look {
     }
 
     /// The working size that will be used where one is wanted.
-    pub(super) fn working_size(&self, wanted: usize) -> Size {
+    pub fn working_size(&self, wanted: usize) -> Size {
         Size::square(self.works[self.work(wanted)].size)
     }
 
@@ -111,19 +132,52 @@ impl Look {
     ///
     /// # Errors
     /// If the denoiser cannot run.
-    pub(super) fn denoise(&mut self, puppet: &[f32], wanted: usize, tokens: &[[u16; TOKEN_SLOTS]], steps: u32, seed: u32, tick: u64) -> Result<&[f32], PipelineError> {
+    pub fn denoise(&mut self, puppet: &[f32], wanted: usize, tokens: &[[u16; TOKEN_SLOTS]], steps: u32, seed: u32, tick: u64) -> Result<&[f32], PipelineError> {
         let at = self.work(wanted);
         let work = &mut self.works[at];
         for ((pixel, rgba), validity) in puppet.chunks_exact(WORK_CHANNELS).zip(work.warp.chunks_exact_mut(4)).zip(work.validity.iter_mut()) {
             rgba.copy_from_slice(&pixel[..4]);
             *validity = pixel[4];
         }
+        // Tokens are of a body with its left at its left.
+        let tokens = if self.side == Side::Front { tokens } else { &[] };
         work.step(&self.avatar, &self.frame, tokens, steps, seed, tick)
+    }
+}
+
+impl Look {
+    /// The pose as the avatar's own body takes it, hair and skirt behind it, and a face to it. Every frame, drawn or not:
+    /// springs and faces have a past.
+    pub(super) fn pose(&mut self, pose: &Pose, camera: &Camera, cue: &Cue<'_>, live: Option<Expression>) {
+        self.front.pose(pose, camera);
+        let chest = Vec3::from_slice(&self.front.frame.facing[CHEST_FORWARD..]);
+        self.behind = self.back.is_some() && chest.z < if self.behind { FRONT_AGAIN } else { AWAY };
+        if let Some(back) = &mut self.back {
+            back.pose(pose, camera);
+        }
+        self.face = self.liveliness.step(&self.front.frame, cue, live);
+        self.face.apply(&self.front.avatar, &mut self.front.frame);
+    }
+
+    /// The side that is turned to the viewer.
+    pub(super) fn shown(&self) -> &Half {
+        self.back.as_ref().filter(|_| self.behind).unwrap_or(&self.front)
+    }
+
+    pub(super) fn shown_mut(&mut self) -> &mut Half {
+        self.back.as_mut().filter(|_| self.behind).unwrap_or(&mut self.front)
+    }
+
+    /// Where the joints are drawn, by their own names.
+    pub(super) fn keypoints(&self) -> [Keypoint; KEYPOINTS] {
+        let drawn = &self.shown().frame.keypoints;
+        if self.behind { std::array::from_fn(|k| drawn[avatar::other_side(k)]) } else { *drawn }
     }
 
     /// Forgets the frames before.
     pub(super) fn reset(&mut self) {
-        self.works.iter_mut().for_each(|w| w.denoiser.reset());
+        let halves = std::iter::once(&mut self.front).chain(&mut self.back);
+        halves.flat_map(|h| &mut h.works).for_each(|w| w.denoiser.reset());
     }
 }
 
@@ -143,15 +197,13 @@ impl Fitting {
     /// If the weights do not fit or the avatar's picture cannot be taken.
     pub fn look(&self, backend: &Backend, models: &Models, avatar: Avatar, dancer: usize) -> Result<Look, PipelineError> {
         let seed = self.seed.wrapping_add(SEED_STEP.wrapping_mul(dancer as u32));
-        let mut works = self.sizes.iter().map(|size| Work::new(backend, &models.denoiser, *size, &avatar)).collect::<Result<Vec<_>, _>>()?;
-        let frame = avatar::drive(&avatar, &models.idle[0], &self.camera);
-        for work in &mut works {
-            work.step(&avatar, &frame, &[], 1, seed, 1)?;
-            work.denoiser.reset();
-        }
-        let joint = |name| frame.keypoints[avatar::keypoint(name)].position;
-        let figure = Figure { head: cpu::layer_extent(&avatar, &frame, HEAD_LAYER), neck: joint("neck"), nose: joint("nose"), pelvis: joint("pelvis") };
-        Ok(Look { puppet: self.maker.make(&avatar), works, springs: Springs::new(), liveliness: Liveliness::new(seed), face: Expression::default(), figure, frame, avatar })
+        let mut avatar = avatar;
+        let back = avatar.back.take().map(|back| Half::new(self, backend, models, Side::Back, *back, seed)).transpose()?;
+        let front = Half::new(self, backend, models, Side::Front, avatar, seed)?;
+        let joint = |name| front.frame.keypoints[avatar::keypoint(name)].position;
+        let head = cpu::layer_extent(&front.avatar, &front.frame, HEAD_LAYER);
+        let figure = Figure { head, neck: joint("neck"), nose: joint("nose"), pelvis: joint("pelvis") };
+        Ok(Look { front, back, behind: false, liveliness: Liveliness::new(seed), face: Expression::default(), figure })
     }
 }
 

@@ -260,7 +260,8 @@ impl Picture {
             look.pose(&own, &self.camera, &cue, self.live_face.filter(|_| n == 0));
         }
         let leader = &self.looks[0];
-        let joint = |name| leader.frame.keypoints[avatar::keypoint(name)].position;
+        let keypoints = leader.keypoints();
+        let joint = |name| keypoints[avatar::keypoint(name)].position;
         let subject = Subject { figure: leader.figure, neck: joint("neck"), nose: joint("nose"), view: self.room.view(cast.places[0], &self.camera) };
         self.whole = self.cameraman.step(self.scene.framing, &subject, cast.beat, cast.seed);
         for (n, view) in self.views.iter_mut().enumerate().take(cast.poses.len()) {
@@ -269,7 +270,7 @@ impl Picture {
         let front = self.room.view(Vec3::new(0.0, 0.0, f32::MIN_POSITIVE), &self.camera);
         let floor = self.frame.rest.apply(front.apply(self.camera.project(Vec3::ZERO))).y / self.full.height as f32;
         self.stage.step(cast.beat, floor, self.room.scale(), seen && staged);
-        leader.frame.keypoints.map(|k| Keypoint { position: self.views[0].apply(k.position), ..k })
+        keypoints.map(|k| Keypoint { position: self.views[0].apply(k.position), ..k })
     }
 
     /// What the leader's face shows.
@@ -289,7 +290,7 @@ impl Picture {
         for &n in &order[..there] {
             let steps = rung.steps_for(n);
             let wanted = rung.working_size(self.sizes[0]);
-            let look = &mut self.looks[n];
+            let look = self.looks[n].shown_mut();
             let running = Running::start(Step::Puppet);
             let work = (steps > 0).then(|| look.working_size(wanted));
             let puppet = self.drawer.draw_puppet(&mut look.puppet, &look.frame, &self.views[n], work)?;
@@ -334,7 +335,8 @@ impl Picture {
         }
         let soles = self.camera.project(Vec3::ZERO).y;
         for (n, look) in self.looks.iter().enumerate().take(there) {
-            let (view, frame) = (&self.views[n], &look.frame);
+            let half = look.shown();
+            let (view, frame) = (&self.views[n], &half.frame);
             let floor = view.apply(Vec2::new(0.0, soles)).y;
             let metre = self.camera.scale * view.scale;
             let mut lay = |x: f32, wide_m: f32, flat: f32, strength: f32| {
@@ -345,7 +347,7 @@ impl Picture {
             lay(view.apply(at("pelvis")).x, 0.46, 0.20, 0.38);
             for (s, side) in ["left_ankle", "right_ankle"].into_iter().zip(["left_toe", "right_toe"]).enumerate() {
                 let (ankle, toe) = (at(side.0), at(side.1));
-                let rig = &look.avatar.rig;
+                let rig = &half.avatar.rig;
                 let stands = soles - (rig.ground - rig.ankles[s].y) * frame.scale;
                 let lift_m = ((stands - ankle.y) / self.camera.scale).clamp(0.0, 1.0);
                 lay(view.apply(ankle.lerp(toe, 0.5)).x, 0.17 * (1.0 + 2.0 * lift_m), 0.30, 0.62 / (1.0 + 9.0 * lift_m));

@@ -1,4 +1,4 @@
-//! Joints, face and layers of an avatar, shown and corrected by a person.
+//! Joints, face, layers and back of an avatar, shown and corrected by a person.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ pub async fn apply(State(app): State<App>, Path(id): Path<String>, request: Requ
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if !kind.starts_with("multipart/form-data") {
         let JsonBody(points) = JsonBody::from_request(request, &app).await?;
-        return remake(app, id, Some(points), None).await;
+        return correct(app, id, Some(points), None).await;
     }
     let mut form = Multipart::from_request(request, &app).await.map_err(|e| Fault(e.status(), e.body_text()))?;
     let (mut points, mut paint) = (None, None);
@@ -77,32 +77,46 @@ pub async fn apply(State(app): State<App>, Path(id): Path<String>, request: Requ
             other => return Err(Fault(StatusCode::BAD_REQUEST, format!("the form has a field \"{}\"; \"points\" and \"paint\" are known", other.unwrap_or_default()))),
         }
     }
-    remake(app, id, points, paint).await
+    correct(app, id, points, paint).await
 }
 
 /// Paint alone.
 pub async fn apply_paint(State(app): State<App>, Path(id): Path<String>, body: Result<Bytes, BytesRejection>) -> Answer {
     let paint = body.map_err(|e| if e.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { Fault(e.status(), e.body_text()) })?;
-    remake(app, id, None, Some(paint)).await
+    correct(app, id, None, Some(paint)).await
 }
 
 fn too_large() -> Fault {
     Fault(StatusCode::PAYLOAD_TOO_LARGE, format!("corrections are larger than {} MB", PART_MAP_MAX_BYTES >> 20))
 }
 
-/// Makes the avatar again; what is not given stays. The new one takes the place of one that was uploaded.
-async fn remake(app: App, id: String, points: Option<Sidecar>, paint: Option<Bytes>) -> Answer {
-    let entry = known(&app, &id)?;
-    let name = if entry.uploaded { entry.name.clone() } else { format!("{} (adjusted)", entry.name) };
-    let made = with_avatar(entry, move |mut avatar| {
+/// A picture of the character from behind.
+pub async fn apply_back(State(app): State<App>, Path(id): Path<String>, body: Result<Bytes, BytesRejection>) -> Answer {
+    let picture = body.map_err(|e| Fault(e.status(), e.body_text()))?;
+    remake(app, id, move |avatar| Ok(built_in::import_back(avatar, &picture).map_err(|e| LiveError(format!("{e:#}")))?.0)).await
+}
+
+/// Corrected points and paint; what is not given stays.
+async fn correct(app: App, id: String, points: Option<Sidecar>, paint: Option<Bytes>) -> Answer {
+    let make = move |mut avatar: Avatar| {
         if let Some(png) = paint {
             let map = PartMap::from_png(&png, REFERENCE_MAX).map_err(words)?;
             avatar.paint(map).map_err(words)?;
         }
         let points = points.unwrap_or_else(|| avatar.points());
-        let (corrected, _) = avatar.corrected(&points).map_err(words)?;
+        Ok(avatar.corrected(&points).map_err(words)?.0)
+    };
+    remake(app, id, make).await
+}
+
+/// Makes the avatar again. The new one takes the place of one that was uploaded.
+async fn remake(app: App, id: String, make: impl FnOnce(Avatar) -> Result<Avatar, LiveError> + Send + 'static) -> Answer {
+    let entry = known(&app, &id)?;
+    let name = if entry.uploaded { entry.name.clone() } else { format!("{} (adjusted)", entry.name) };
+    let made = with_avatar(entry, move |avatar| {
+        let made = make(avatar)?;
         let id = format!("{}-{}", built_in::id_of(&name), &secret_id()[..6]);
-        built_in::entry(&id, &name, &corrected).map_err(|e| LiveError(format!("{e:#}")))
+        built_in::entry(&id, &name, &made).map_err(|e| LiveError(format!("{e:#}")))
     });
     let made = made.await?;
     let entry = app.sessions.shared.engine.add(Some(&id), || Ok(made))?;

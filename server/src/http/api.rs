@@ -169,7 +169,7 @@ pub(super) fn internal(error: impl std::fmt::Display) -> Fault {
 }
 
 pub(super) fn avatar(entry: &AvatarEntry) -> Value {
-    json!({ "id": entry.id, "name": entry.name, "image": format!("/api/avatars/{}.png", entry.id) })
+    json!({ "id": entry.id, "name": entry.name, "image": format!("/api/avatars/{}.png", entry.id), "back": entry.back })
 }
 
 pub async fn avatars(State(app): State<App>) -> Json<Value> {

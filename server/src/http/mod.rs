@@ -14,7 +14,7 @@ use std::sync::Arc;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
 
 pub use guard::Guard;
@@ -108,6 +108,7 @@ pub fn router(app: App) -> Router {
         .merge(
             Router::new()
                 .route("/api/avatars", get(api::avatars).post(api::import))
+                .route("/api/avatars/{avatar}/back", put(adjust::apply_back))
                 .layer(DefaultBodyLimit::max(AVATAR_BYTES + JSON_BYTES)),
         )
         .merge(

@@ -132,14 +132,14 @@ pub fn engine() -> (Arc<Engine>, Arc<AtomicBool>) {
     };
     let import = |name: &str, bytes: &[u8]| {
         if bytes.starts_with(b"\x89PNG") {
-            Ok(AvatarEntry { id: "mine".into(), name: name.into(), picture: Bytes::copy_from_slice(bytes), file: Bytes::new(), uploaded: false })
+            Ok(AvatarEntry { id: "mine".into(), name: name.into(), picture: Bytes::copy_from_slice(bytes), file: Bytes::new(), uploaded: false, back: false })
         } else if let Ok(avatar) = built_in::read_avatar(bytes) {
             built_in::entry("real", "Real", &avatar).map_err(|e| LiveError(e.to_string()))
         } else {
             Err(LiveError("this is not a picture; use PNG, JPEG or WebP".into()))
         }
     };
-    let avatar = AvatarEntry { id: "disc".into(), name: "Disc".into(), picture: Bytes::from_static(b"\x89PNG"), file: Bytes::new(), uploaded: false };
+    let avatar = AvatarEntry { id: "disc".into(), name: "Disc".into(), picture: Bytes::from_static(b"\x89PNG"), file: Bytes::new(), uploaded: false, back: false };
     let song = SongEntry { id: "sine".into(), title: "Sine".into(), seconds: 5.0, file: wav(5.0) };
     let engine = Engine::new(vec![avatar], vec![song], vec!["any".into(), "other".into()], (SIZE, SIZE), Box::new(make), Box::new(import));
     (Arc::new(engine), fail)

@@ -70,6 +70,8 @@ export interface Avatar {
   id: string;
   name: string;
   image: string;
+  /** It has a picture of its back. */
+  back: boolean;
 }
 
 /** A box in a picture. */
@@ -109,9 +111,9 @@ export class Api {
   private async ask<T>(method: string, path: string, body?: unknown): Promise<T> {
     const headers: Record<string, string> = {};
     if (this.token) headers.authorization = `Bearer ${this.token}`;
-    const form = body instanceof FormData;
-    if (body !== undefined && !form) headers["content-type"] = "application/json";
-    const response = await fetch(path, { method, headers, body: form ? body : body === undefined ? undefined : JSON.stringify(body) });
+    const whole = body instanceof FormData || body instanceof Blob;
+    if (body !== undefined && !whole) headers["content-type"] = "application/json";
+    const response = await fetch(path, { method, headers, body: whole ? body : body === undefined ? undefined : JSON.stringify(body) });
     if (!response.ok) throw new ApiError(await explain(response), response.status);
     return (response.status === 204 ? undefined : await response.json()) as T;
   }
@@ -150,6 +152,12 @@ export class Api {
   /** What was painted over them. */
   paint(id: string): Promise<Blob> {
     return this.picture(`/api/avatars/${id}/paint.png`);
+  }
+
+  /** The avatar made again with a picture of its back. */
+  async giveBack(id: string, picture: File): Promise<Avatar> {
+    const made = await this.ask<Avatar>("PUT", `/api/avatars/${id}/back`, picture);
+    return { ...made, image: this.withToken(made.image) };
   }
 
   /** The avatar made again with these points, and with this paint if it is another. */

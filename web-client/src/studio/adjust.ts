@@ -51,6 +51,7 @@ export function adjusting(api: Api, reason: (error: unknown) => string): Adjusti
   const blink = element<HTMLInputElement>("adjust-blink");
   const mouth = element<HTMLInputElement>("adjust-mouth");
   const skirt = element<HTMLInputElement>("adjust-skirt");
+  const back = element<HTMLInputElement>("adjust-back");
   const views = [...dialog.querySelectorAll<HTMLInputElement>("input[name=adjust-view]")];
 
   let points: Points;
@@ -292,6 +293,7 @@ export function adjusting(api: Api, reason: (error: unknown) => string): Adjusti
   element<HTMLButtonElement>("adjust-reset").addEventListener("click", () => {
     points = JSON.parse(found) as Points;
     painter.reset();
+    back.value = "";
     fault(null);
     show();
   });
@@ -303,6 +305,12 @@ export function adjusting(api: Api, reason: (error: unknown) => string): Adjusti
     apply.disabled = true;
     apply.textContent = "Applying…";
     try {
+      // First what may be refused; what was taken stays taken.
+      const picture = back.files?.[0];
+      if (picture) {
+        avatar = await api.giveBack(avatar.id, picture);
+        back.value = "";
+      }
       await done(await api.adjust(avatar.id, points, await painter.changed()));
       dialog.close();
     } catch (failed) {
@@ -322,6 +330,10 @@ export function adjusting(api: Api, reason: (error: unknown) => string): Adjusti
       [avatar, done, found, view] = [of, onApplied, JSON.stringify(points), "whole"];
       painter.open(of.id, points.width, points.height, wholeBox());
       element("adjust-title").textContent = `Adjust ${of.name}`;
+      element("adjust-back-state").textContent = of.back
+        ? "It has a picture of its back, shown while it turns away. Another one:"
+        : "While it turns away, its front is shown. A picture of its back, standing as in this one:";
+      back.value = "";
       for (const [key, value] of Object.entries({ href: shown.src, width: points.width, height: points.height })) picture.setAttribute(key, String(value));
       fault(null);
       dialog.showModal();

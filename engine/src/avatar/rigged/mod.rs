@@ -1,4 +1,4 @@
-//! Rigged 3D characters (VRM, GLB) as avatars: one picture is drawn of them, and their joints are known, not found.
+//! Rigged 3D characters (VRM, GLB) as avatars: two pictures are drawn of them, and their joints are known, not found.
 //!
 //! [`glb`] reads a file into a [`character::Character`] in the skeleton's T-pose, [`stage`] poses it before a camera and [`raster`] draws it.
 //! The training frames are made by the same code. Opens no files.
@@ -15,14 +15,14 @@ pub mod stage;
 mod tests;
 pub mod vrm;
 
-use glam::{Vec2, Vec3};
+use glam::{Quat, Vec2, Vec3};
 
-use self::character::reference_pose;
+use self::character::{Character, reference_pose};
 use self::raster::{Raster, Shading, Style};
 use self::stage::Actor;
-use super::{Avatar, AvatarError, ImportReport, REFERENCE_MAX, Sidecar};
-use crate::pose::Camera;
-use crate::skeleton::SKELETON;
+use super::{Avatar, AvatarError, Face, ImportReport, REFERENCE_MAX, Sidecar};
+use crate::pose::{Camera, Pose};
+use crate::skeleton::{Bone, SKELETON};
 
 /// Samples of the picture a pixel and axis.
 const SAMPLES: usize = 3;
@@ -37,7 +37,7 @@ pub fn is_rigged(bytes: &[u8]) -> bool {
     bytes.starts_with(b"glTF")
 }
 
-/// Draws the character from the front and imports the picture with its own joints.
+/// Draws the character from the front and from behind, and imports the pictures with its own joints.
 ///
 /// # Errors
 /// What of the file cannot be used.
@@ -47,8 +47,21 @@ pub fn import(bytes: &[u8]) -> Result<(Avatar, ImportReport), AvatarError> {
     let painted = vrm.is_some() && character.materials.iter().any(|m| m.texture.is_some());
     let shading = if painted { Shading::Flat } else { Shading::Soft };
     let style = Style { shading, outline: 0.0, line_colour: None, light: Vec3::new(0.3, 0.7, 0.65).normalize(), shade: 0.28, shade_hue: 0.0 };
-    let pose = reference_pose(ARMS_DOWN, LEGS_APART);
-    let mut actor = Actor::new(&character, &style);
+    let (mut avatar, mut report) = side(&character, &style, reference_pose(ARMS_DOWN, LEGS_APART), None)?;
+    let mut turned = reference_pose(ARMS_DOWN, LEGS_APART);
+    turned.rotations[Bone::HIPS.index()] = Quat::from_rotation_y(std::f32::consts::PI);
+    avatar.back = Some(Box::new(side(&character, &style, turned, Some(Face::default()))?.0));
+    report.keypoints_from = "rig";
+    if let Some(vrm) = vrm {
+        avatar.name = vrm.title.chars().take(200).collect();
+        report.notes.push(format!("{}, {}", if vrm.title.is_empty() { "untitled" } else { &vrm.title }, vrm.terms));
+    }
+    Ok((avatar, report))
+}
+
+/// An avatar of the character as it stands in a pose.
+fn side(character: &Character, style: &Style, pose: Pose, face: Option<Face>) -> Result<(Avatar, ImportReport), AvatarError> {
+    let mut actor = Actor::new(character, style);
     let (low, high) = actor.extent(&pose);
     let (span, px) = (high - low, REFERENCE_MAX as f32);
     if !(span.x > 0.0 && span.y > 0.0 && span.max_element().is_finite()) {
@@ -57,14 +70,9 @@ pub fn import(bytes: &[u8]) -> Result<(Avatar, ImportReport), AvatarError> {
     let camera = Camera { centre: (low + high) * 0.5, scale: FILLS * px / span.max_element(), width: px, height: px };
     let drawn = actor.draw(&pose, &camera, &mut Raster::new(REFERENCE_MAX as usize, SAMPLES));
     let keypoints = SKELETON.keypoints.iter().zip(&drawn.keypoints).map(|(k, p)| (k.name.clone(), p.clamp(Vec2::ZERO, Vec2::splat(px - 1.0)).to_array())).collect();
-    let name = vrm.as_ref().map(|v| v.title.clone()).filter(|t| !t.is_empty());
-    let sidecar = Sidecar { width: REFERENCE_MAX, height: REFERENCE_MAX, keypoints, name, loose: Vec::new(), skirt: None, face: None };
-    let (avatar, mut report) = Avatar::import(REFERENCE_MAX, REFERENCE_MAX, straight(&drawn.rgba), Some(&sidecar), None)?;
-    report.keypoints_from = "rig";
-    if let Some(vrm) = vrm {
-        report.notes.push(format!("{}, {}", if vrm.title.is_empty() { "untitled" } else { &vrm.title }, vrm.terms));
-    }
-    Ok((avatar, report))
+    // Where its left lies at the picture's left, it is taken for a front whose sides were given the other way round: as a back is.
+    let sidecar = Sidecar { width: REFERENCE_MAX, height: REFERENCE_MAX, keypoints, name: None, loose: Vec::new(), skirt: None, face };
+    Avatar::import(REFERENCE_MAX, REFERENCE_MAX, straight(&drawn.rgba), Some(&sidecar), None)
 }
 
 /// Premultiplied to straight alpha.

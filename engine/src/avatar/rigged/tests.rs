@@ -134,6 +134,11 @@ fn a_vrm_of_either_version_and_facing_stands_in_its_picture_with_its_own_joints(
             let p = at(name).as_uvec2();
             assert_eq!(avatar.reference.rgba[((p.y * avatar.reference.width + p.x) * 4 + 3) as usize], 255, "{name} lies on the figure");
         }
+        let back = avatar.back.as_ref().expect("it was drawn from behind too");
+        for (name, there) in SKELETON.keypoints.iter().map(|k| &k.name).zip(back.keypoints) {
+            let mirrored = if name.contains("toe") || name.contains("nose") || name.contains("eye") { continue } else { at(name) };
+            assert!(there.distance(mirrored) < 0.03 * h, "{name} of a symmetric body: {there} behind, {mirrored} in front");
+        }
     }
 }
 
