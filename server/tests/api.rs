@@ -165,7 +165,7 @@ async fn songs_are_uploaded_and_bad_ones_leave_the_old_source() {
 async fn avatars_are_listed_shown_and_uploaded() {
     let server = serve(&[]).await;
     let (_, list) = get(&format!("{}/api/avatars", server.base)).await;
-    assert_eq!(list, json!([{"id": "disc", "name": "Disc", "image": "/api/avatars/disc.png"}]));
+    assert_eq!(list, json!([{"id": "disc", "name": "Disc", "image": "/api/avatars/disc.png", "back": false}]));
     assert_eq!(reqwest::get(format!("{}/api/avatars/disc.png", server.base)).await.unwrap().headers()["content-type"], "image/png");
     let upload = |bytes: &'static [u8]| {
         let form = reqwest::multipart::Form::new().part("file", reqwest::multipart::Part::bytes(bytes).file_name("me.png"));

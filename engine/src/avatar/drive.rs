@@ -238,7 +238,7 @@ pub fn drive_side(avatar: &Avatar, side: Side, pose: &Pose, camera: &Camera) -> 
     let mut bones = [BoneTransform::default(); BONES];
 
     // Laid out with the hips at the origin first; the feet then say where the whole stands.
-    let ends = body(rig, &joints, scale, &mut bones);
+    let ends = body(rig, side, &joints, scale, &mut bones);
     let leg = Rig::length(&rig.hips, &rig.knees) + Rig::length(&rig.knees, &rig.ankles);
     // Pixels to a metre of leg: a short-legged character takes short steps and does not skate.
     let stride = scale * leg / n.leg;
@@ -284,7 +284,7 @@ fn facing(joints: &Joints) -> [f32; FACING] {
 }
 
 /// Fills every bone with the pelvis at the origin; gives both ankles.
-fn body(rig: &Rig, joints: &Joints, scale: f32, bones: &mut [BoneTransform; BONES]) -> [Vec2; 2] {
+fn body(rig: &Rig, side: Side, joints: &Joints, scale: f32, bones: &mut [BoneTransform; BONES]) -> [Vec2; 2] {
     let n = &*NAMES;
     let at = |i: usize| joints.positions[i];
     let unit = |a: usize, b: usize| (at(b) - at(a)).normalize_or(Vec3::Y);
@@ -360,7 +360,9 @@ fn body(rig: &Rig, joints: &Joints, scale: f32, bones: &mut [BoneTransform; BONE
         let (ankle, shin) =
             limb.bone(bone::lower_leg(s), [rig.knees[s], rig.ankles[s]], lengths[1], knee, d, turn, 0.0, SHORTEST_LIMB);
         let lift = rig.ankles[s].distance(rig.toes[s]) / (FOOT_SWING * rig.foot_depth(s)).max(1.0);
-        bones[bone::foot(s)] = foot(joints.rotations[n.ankle[s]], rig.ankles[s], lift, ankle, shin, scale);
+        // What a back calls forward is where its heels point.
+        let forward = if side == Side::Front { Vec3::Z } else { Vec3::NEG_Z };
+        bones[bone::foot(s)] = foot(joints.rotations[n.ankle[s]], forward, rig.ankles[s], lift, ankle, shin, scale);
         ankles[s] = ankle;
     }
     for face in [bone::LID, bone::LASH, bone::LOWER_LID, bone::GAZE, bone::JAW] {
@@ -373,9 +375,9 @@ fn body(rig: &Rig, joints: &Joints, scale: f32, bones: &mut [BoneTransform; BONE
     ankles
 }
 
-/// The picture shows a foot from the front: it rolls and leans as a card, and its toes, which point at the
-/// viewer, swing out with the bulge. `lift` is the shown length for a pixel of hidden length.
-fn foot(rotation: Quat, rest: Vec2, lift: f32, ankle: Vec2, shin: f32, scale: f32) -> BoneTransform {
+/// The picture shows a foot from the front or from behind: it rolls and leans as a card, and its toes, which point at the
+/// viewer or away and are `forward` at rest, swing out with the bulge. `lift` is the shown length for a pixel of hidden length.
+fn foot(rotation: Quat, forward: Vec3, rest: Vec2, lift: f32, ankle: Vec2, shin: f32, scale: f32) -> BoneTransform {
     let up = flat(rotation * Vec3::Y);
     // Seen from above or below the card has no direction of its own: the shin's serves.
     let own = up.length().clamp(0.0, 1.0);
@@ -385,7 +387,7 @@ fn foot(rotation: Quat, rest: Vec2, lift: f32, ankle: Vec2, shin: f32, scale: f3
     let along = (own * 0.4 + 0.6).clamp(0.7, 1.0);
     let side = flat(rotation * Vec3::X).length().clamp(0.75, 1.0);
     let mut t = pinned(rest, ankle, angle, [side * scale, 0.0, along * scale], 0.8);
-    let mut toes = Mat2::from_angle(-angle) * flat(rotation * Vec3::Z);
+    let mut toes = Mat2::from_angle(-angle) * flat(rotation * forward);
     // Raised toes shorten the shown foot, but never to nothing.
     toes.y = toes.y.clamp(-0.3 * lift, 0.8);
     t.bulge = (Mat2::from_angle(angle) * toes * scale).into();
