@@ -90,8 +90,10 @@ def head_from_behind(a: Drawing) -> None:
 def bunny_ears(a: Drawing, from_behind: bool = False) -> None:
     ear = "M62,214 C48,130 58,34 108,10 C154,20 172,130 146,244 Z"
     inner = "M84,212 C74,150 82,76 108,50 C134,70 144,150 128,224 Z"
-    inner = "" if from_behind else fill(inner, a.gradient([(0, "#ff9fc0"), (1, SUIT_SHADE)], 0, 50, 0, 220))
-    a.add(a.both(inked(ear, a.gradient([(0, SUIT_LIGHT), (1, SUIT)], 0, 10, 0, 230), INK, OUT) + inner + line("M78,60 C70,86 66,116 66,150", "#fffafc", 6, 0.8)))
+    outside = inked(ear, a.gradient([(0, SUIT_LIGHT), (1, SUIT)], 0, 10, 0, 230), INK, OUT)
+    if not from_behind:
+        outside += fill(inner, a.gradient([(0, "#ff9fc0"), (1, SUIT_SHADE)], 0, 50, 0, 220))
+    a.add(a.both(outside + line("M78,60 C70,86 66,116 66,150", "#fffafc", 6, 0.8)))
 
 
 def eye(a: Drawing, side: int) -> str:

@@ -77,11 +77,12 @@ def trunk(a: Drawing, from_behind: bool = False) -> None:
     belly = "M-82,560 C-80,600 -84,630 -90,664 H90 C84,630 80,600 82,560 Z"
     a.add(fill(belly, SKIN) + a.clip(belly, fill("M34,540 H120 V680 H44 C46,630 44,590 34,540 Z", SKIN_SHADE)) + (line("M0,566 V648", SKIN_SHADE, 4) if from_behind else oval(0, 636, 4, 7, SKIN_SHADE)))
     belt = "M-92,652 C-40,668 40,668 92,652 L100,694 C40,712 -40,712 -100,694 Z"
-    a.add(fill(belt, RED) + a.clip(belt, fill("M34,640 H120 V720 H38 Z", RED_SHADE)))
-    if from_behind:
-        a.add(line("M-62,730 C-40,742 -24,742 -12,736 M62,730 C40,742 24,742 12,736", PANTS_SHADE, 5) + line("M0,720 V842", PANTS_SHADE, 4))
+    worn = fill(belt, RED) + a.clip(belt, fill("M34,640 H120 V720 H38 Z", RED_SHADE))
+    if from_behind:  # pockets and a seam, no buckle
+        worn += line("M-62,730 C-40,742 -24,742 -12,736 M62,730 C40,742 24,742 12,736", PANTS_SHADE, 5) + line("M0,720 V842", PANTS_SHADE, 4)
     else:
-        a.add(f'<circle cx="0" cy="682" r="27" fill="{GOLD}"/>' + a.clip("M-30,650 h60 v64 h-60 Z", f'<path d="M6,655 a27,27 0 0 1 0,54 C16,692 16,672 6,655 Z" fill="{GOLD_SHADE}"/>'))
+        worn += f'<circle cx="0" cy="682" r="27" fill="{GOLD}"/>' + a.clip("M-30,650 h60 v64 h-60 Z", f'<path d="M6,655 a27,27 0 0 1 0,54 C16,692 16,672 6,655 Z" fill="{GOLD_SHADE}"/>')
+    a.add(worn)
     shirt = "M-44,384 C-70,384 -100,390 -118,406 C-130,450 -122,500 -116,540 C-112,566 -108,580 -106,592 C-40,612 40,612 106,592 C108,580 112,566 116,540 C122,500 130,450 118,406 C100,390 70,384 44,384 " + ("C24,396 -24,396 -44,384 Z" if from_behind else "C24,440 -24,440 -44,384 Z")
     a.add(fill(shirt, TOP))
     a.add(a.clip(shirt, fill("M40,370 C70,430 66,520 44,620 H150 V370 Z", TOP_SHADE) + fill("M-140,380 C-100,400 -96,480 -100,600 L-140,600 Z", TOP_LIGHT)))

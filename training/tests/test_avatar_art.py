@@ -42,8 +42,16 @@ def test_the_figure_is_clear_of_the_edge_and_its_limbs_of_each_other(name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
+def test_a_back_has_the_fronts_outline_mirrored(name):
+    front, back = (np.asarray(Image.open(ROOT / f"assets/avatars/{name}{side}.png"))[..., 3] > 127 for side in ("", "-back"))
+    assert front.shape == back.shape
+    assert (front[:, ::-1] & back).sum() > 0.95 * (front[:, ::-1] | back).sum()
+
+
+@pytest.mark.parametrize("name", FIGURES)
 def test_the_committed_files_are_what_the_code_draws(name):
     figure = load_figure(name)
     assert (ROOT / f"assets/avatars/{name}.svg").read_text() == figure.draw()
+    assert (ROOT / f"assets/avatars/{name}-back.svg").read_text() == figure.draw_back()
     assert json.loads((ROOT / f"assets/avatars/{name}.json").read_text())["keypoints"] == figure.RIG.keypoints()
     assert json.loads((ROOT / f"assets/avatars/{name}.json").read_text())["face"] == figure.RIG.face()
