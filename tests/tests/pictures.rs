@@ -4,11 +4,13 @@
 mod common;
 
 use odori_engine::avatar::{Avatar, Sidecar, import_encoded};
+use odori_engine::dance::Direction;
 use odori_engine::ladder::Rung;
 use odori_engine::picture::camera::Framing;
 use odori_engine::pipeline::{Costume, Models, PictureSetup, Pipeline, Scene, Settings};
 use odori_engine::pose::Pose;
 use odori_engine::render::{Background, Prefer, open};
+use odori_engine::skeleton::Bone;
 use odori_kernels::{Backend, cpu};
 
 const SIDE: u32 = 256;
@@ -105,6 +107,37 @@ fn the_same_sound_gives_the_same_pictures_however_it_is_cut() {
     assert!(whole == again);
     assert!(whole.iter().all(|f| f.ground.len() == f.rgba.len() && f.dancers == 2));
     assert!(whole[40].ground != whole[60].ground, "the stage moves");
+}
+
+#[test]
+fn a_dancer_who_turns_away_shows_the_back_and_else_the_front() {
+    let studio = Studio::new();
+    let sound = sound(360);
+    let dance = |avatar: Avatar| {
+        let setup = PictureSetup { avatar, drawer: open(Prefer::Cpu), width: SIDE, height: SIDE, working_size: 128, best: Rung::Puppet, keep_budget: false, seed: 1 };
+        let direction = Direction { facing_deg: -90.0, ..Direction::default() };
+        let mut pipeline = Pipeline::new(&studio.backend, &studio.models, Settings { direction, ..Settings::default() }, setup).unwrap();
+        film(&mut pipeline, &[&sound], |_, _| ())
+    };
+    let one_sided = dance(kana());
+    let (whole, _) = kana().with_back(include_bytes!("../../assets/avatars/kana-back.png"), None).unwrap();
+    let seen = dance(whole);
+    let shoulders = ["leftUpperArm", "rightUpperArm"].map(|name| Bone::named(name).unwrap().index());
+    let (mut fronts, mut backs) = (0, 0);
+    for (n, (a, b)) in one_sided.iter().zip(&seen).enumerate() {
+        assert!(a.pose == b.pose, "both dance the same");
+        let [left, right] = shoulders.map(|s| a.pose.joints().positions[s]);
+        let towards = (left.x - right.x) / left.distance(right);
+        // Near the profile either may be shown, as it was before.
+        if towards > 0.15 {
+            fronts += 1;
+            assert!(a.rgba == b.rgba, "frame {n} faces the viewer by {towards}");
+        } else if towards < -0.55 {
+            backs += 1;
+            assert!(a.rgba != b.rgba, "frame {n} is turned away by {towards}");
+        }
+    }
+    assert!(fronts > 20 && backs > 20, "{fronts} fronts and {backs} backs were danced");
 }
 
 #[test]

@@ -48,6 +48,13 @@ def mirror_order():
     return [names.index(other(n)) if other(n) in names else i for i, n in enumerate(names)]
 
 
+def add_arguments(parser) -> None:
+    """Where the clips are: what `Clips` takes."""
+    parser.add_argument("--data", required=True, help="folder of frames-*.safetensors and held-*.safetensors")
+    parser.add_argument("--clips", help="clips.safetensors of the motion data")
+    parser.add_argument("--tokens", help="tokens.safetensors of the tokenizer")
+
+
 class TokenTable:
     """Pose tokens of every 15 Hz step, and where each clip begins: windows of 8 steps for a row of `frames`."""
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import compute
+from . import compute, renderer_data
 from .renderer_data import FLOW_CELL, Clips
 from .renderer_loss import flow_loss, keypoint_flow_loss
 from .renderer_model import Denoiser, DenoiserConfig
@@ -67,9 +67,7 @@ def foretold(clips, shards: int):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--data", required=True, help="folder of frames-*.safetensors and held-*.safetensors")
-    p.add_argument("--clips", help="clips.safetensors of the motion data")
-    p.add_argument("--tokens", help="tokens.safetensors of the tokenizer")
+    renderer_data.add_arguments(p)
     p.add_argument("--checkpoint", required=True)
     p.add_argument("--count", type=int, default=32, help="held-out clips to judge")
     p.add_argument("--shards", type=int, default=60, help="training shards that joints are foretold from")

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import nn
 
-from . import compute
+from . import compute, renderer_data
 from .compute import autocast, here
 from .renderer_data import WORK, Clips
 from .renderer_loss import caution, detail_loss, flow_loss, keypoint_flow_loss, picture_loss, steadiness_loss
@@ -252,9 +252,7 @@ def validate(model, clips, count: int = 24):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--data", required=True, help="folder of frames-*.safetensors and held-*.safetensors")
-    p.add_argument("--clips", help="clips.safetensors of the motion data")
-    p.add_argument("--tokens", help="tokens.safetensors of the tokenizer")
+    renderer_data.add_arguments(p)
     p.add_argument("--out", required=True)
     p.add_argument("--minutes", type=float, required=True)
     p.add_argument("--begin", help="weights of an earlier version to go on from")

@@ -115,7 +115,7 @@ mod tests {
         out
     }
 
-    /// The figure seen from behind, one hand larger than the other so that sides can be told: the other way round.
+    /// The figure seen from behind: the other way round.
     fn from_behind() -> Vec<u8> {
         let (w, h, rgba, _) = picture();
         let row = w as usize * 4;
@@ -125,15 +125,22 @@ mod tests {
 
     #[test]
     fn a_back_has_the_fronts_joints_mirrored_and_stays_in_the_file() {
-        let (front, _) = figure();
+        // One hand's joint nearer to the wrist, so that sides can be told.
+        let mut points = figure().0.points();
+        let hand = points.keypoints.get_mut("left_hand").expect("a hand");
+        *hand = [hand[0] - 9.0, hand[1] - 9.0];
+        let (front, _) = figure().0.corrected(&points).expect("corrected");
         let (avatar, report) = front.with_back(&from_behind(), None).expect("a back");
         assert_eq!(report.keypoints_from, "front");
         let back = avatar.back.as_ref().expect("it is there");
-        // What lies at the picture's right is called left, as on a front.
+        // Its left hand is at the picture's left, and called right, as on a front.
         let (l, r) = (keypoint("left_hand"), keypoint("right_hand"));
-        assert!(back.keypoints[l].x > back.keypoints[r].x);
-        let middle = back.reference.width as f32 * 0.5;
-        assert!((back.keypoints[l].x - middle - (avatar.keypoints[l].x - avatar.reference.width as f32 * 0.5)).abs() < 3.0);
+        let width = back.reference.width as f32;
+        for (behind, before) in [(r, l), (l, r)] {
+            let there = Vec2::new(width - avatar.keypoints[before].x, avatar.keypoints[before].y);
+            assert!(back.keypoints[behind].distance(there) < 2.0, "{} behind, {there} expected", back.keypoints[behind]);
+        }
+        assert!(back.keypoints[r].distance(Vec2::new(width - back.keypoints[l].x, back.keypoints[l].y)) > 8.0);
         assert!(back.face.is_empty());
         let read = Avatar::from_bytes(&avatar.to_bytes().expect("bytes")).expect("read");
         assert_eq!(read, avatar);

@@ -213,9 +213,8 @@ impl Limb<'_> {
 }
 
 /// Which side of a character a picture shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    #[default]
     Front,
     /// Its left is at the picture's left; all else of an avatar is called as if it were a front.
     Back,

@@ -66,7 +66,7 @@ pub async fn apply(State(app): State<App>, Path(id): Path<String>, request: Requ
     }
     let mut form = Multipart::from_request(request, &app).await.map_err(|e| Fault(e.status(), e.body_text()))?;
     let (mut points, mut paint) = (None, None);
-    let fault = |e: axum::extract::multipart::MultipartError| if e.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { multipart(e) };
+    let fault = |e: axum::extract::multipart::MultipartError| if e.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large(PART_MAP_MAX_BYTES) } else { multipart(e) };
     while let Some(field) = form.next_field().await.map_err(fault)? {
         match field.name() {
             Some("points") => {
@@ -82,17 +82,21 @@ pub async fn apply(State(app): State<App>, Path(id): Path<String>, request: Requ
 
 /// Paint alone.
 pub async fn apply_paint(State(app): State<App>, Path(id): Path<String>, body: Result<Bytes, BytesRejection>) -> Answer {
-    let paint = body.map_err(|e| if e.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { Fault(e.status(), e.body_text()) })?;
+    let paint = body.map_err(|e| refused(&e, PART_MAP_MAX_BYTES))?;
     correct(app, id, None, Some(paint)).await
 }
 
-fn too_large() -> Fault {
-    Fault(StatusCode::PAYLOAD_TOO_LARGE, format!("corrections are larger than {} MB", PART_MAP_MAX_BYTES >> 20))
+fn refused(e: &BytesRejection, most: usize) -> Fault {
+    if e.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large(most) } else { Fault(e.status(), e.body_text()) }
+}
+
+fn too_large(most: usize) -> Fault {
+    Fault(StatusCode::PAYLOAD_TOO_LARGE, format!("corrections are larger than {} MB", most >> 20))
 }
 
 /// A picture of the character from behind.
 pub async fn apply_back(State(app): State<App>, Path(id): Path<String>, body: Result<Bytes, BytesRejection>) -> Answer {
-    let picture = body.map_err(|e| Fault(e.status(), e.body_text()))?;
+    let picture = body.map_err(|e| refused(&e, super::AVATAR_BYTES))?;
     remake(app, id, move |avatar| Ok(built_in::import_back(avatar, &picture).map_err(|e| LiveError(format!("{e:#}")))?.0)).await
 }
 
