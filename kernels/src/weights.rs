@@ -3,10 +3,12 @@
 //! Nothing in a file is trusted: sizes, dtypes and values are checked, and what is wrong is named. This file opens no files.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use safetensors::{Dtype, SafeTensors};
 
 use crate::PlanError;
+use crate::cpu::pack::PackedLayers;
 use crate::plan::WeightInfo;
 
 /// The largest file that is read, in bytes.
@@ -31,14 +33,22 @@ pub enum WeightsError {
 #[derive(Clone, Debug, PartialEq)]
 struct Tensor {
     dims: Vec<usize>,
-    data: Vec<f32>,
+    data: Arc<[f32]>,
 }
 
 /// Named f32 tensors and the file's metadata.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
     metadata: BTreeMap<String, String>,
+    /// What the CPU family has made of these tensors.
+    packed: PackedLayers,
+}
+
+impl PartialEq for Weights {
+    fn eq(&self, other: &Self) -> bool {
+        self.tensors == other.tensors && self.metadata == other.metadata
+    }
 }
 
 impl Weights {
@@ -85,13 +95,14 @@ impl Weights {
         if let Some(index) = data.iter().position(|v| !v.is_finite()) {
             return Err(WeightsError::NotFinite { name: name.into(), index });
         }
-        self.tensors.insert(name.into(), Tensor { dims: dims.to_vec(), data });
+        self.tensors.insert(name.into(), Tensor { dims: dims.to_vec(), data: data.into() });
+        self.packed = PackedLayers::default();
         Ok(())
     }
 
     /// Shape and values of a tensor.
     pub fn get(&self, name: &str) -> Option<(&[usize], &[f32])> {
-        self.tensors.get(name).map(|t| (t.dims.as_slice(), t.data.as_slice()))
+        self.tensors.get(name).map(|t| (t.dims.as_slice(), &*t.data))
     }
 
     /// Names of all tensors, sorted.
@@ -121,11 +132,27 @@ impl Weights {
     /// # Errors
     /// Names the tensor that is missing or of another shape.
     pub fn resolve(&self, info: &WeightInfo) -> Result<&[f32], PlanError> {
-        let (dims, data) = self.get(&info.name).ok_or_else(|| PlanError::MissingWeight { name: info.name.clone() })?;
-        if fits(dims, &info.dims) {
-            Ok(data)
+        self.tensor(info).map(|t| &*t.data)
+    }
+
+    /// The same values, to keep.
+    ///
+    /// # Errors
+    /// As `resolve`.
+    pub(crate) fn resolve_shared(&self, info: &WeightInfo) -> Result<Arc<[f32]>, PlanError> {
+        self.tensor(info).map(|t| t.data.clone())
+    }
+
+    pub(crate) fn packed(&self) -> &PackedLayers {
+        &self.packed
+    }
+
+    fn tensor(&self, info: &WeightInfo) -> Result<&Tensor, PlanError> {
+        let tensor = self.tensors.get(&info.name).ok_or_else(|| PlanError::MissingWeight { name: info.name.clone() })?;
+        if fits(&tensor.dims, &info.dims) {
+            Ok(tensor)
         } else {
-            Err(PlanError::WeightShape { name: info.name.clone(), expected: info.dims.clone(), found: dims.to_vec() })
+            Err(PlanError::WeightShape { name: info.name.clone(), expected: info.dims.clone(), found: tensor.dims.clone() })
         }
     }
 }

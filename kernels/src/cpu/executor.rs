@@ -90,12 +90,6 @@ impl CpuExecutor {
         self.level
     }
 
-    /// Bytes of activations, scratch and packed weights.
-    pub fn memory_bytes(&self) -> usize {
-        let packed: usize = self.steps.iter().map(|s| if let CpuStep::Layer { packed, .. } = s { packed.bytes() } else { 0 }).sum();
-        (self.arena.len() + self.shared.len() + self.threads.len()) * 64 + packed
-    }
-
     fn range(&self, buf: Buf, what: &str) -> std::ops::Range<usize> {
         let i = buf.0 as usize;
         assert!(self.layout.kept[i], "{what} buffer {}, which is transient and read by a later operation: make it External", self.bufs[i].name);

@@ -8,7 +8,7 @@ use super::tile::{MAX_NV, MAX_P, TileArgs, TileFn};
 use crate::plan::Act;
 
 /// An instruction set that this machine has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
     Scalar,
     #[cfg(target_arch = "aarch64")]

@@ -9,7 +9,7 @@ mod attention;
 mod executor;
 mod gemm;
 mod level;
-mod pack;
+pub(crate) mod pack;
 mod pool;
 mod rows;
 mod sample;

@@ -1,7 +1,10 @@
 //! Weights as the tile loop wants them: [block][tap][c_in][NV * LANES], blocks of whole vectors, zeros past the last channel.
 //!
 //! Done once when a plan is loaded. Weights that f16 holds exactly (all shipped ones do) may stay f16: half the memory traffic,
-//! the same numbers. This file must not run anything.
+//! the same numbers. Whoever loads the same weights shares them: working sizes, dancers, sessions. This file must not run anything.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::level::Level;
 
@@ -16,6 +19,44 @@ pub struct Block {
     pub nv: usize,
     /// Byte offset of its weights.
     pub offset: usize,
+}
+
+/// The layers that have been packed of some weights, while an executor uses them.
+#[derive(Clone, Default)]
+pub struct PackedLayers(Arc<Mutex<HashMap<Layer, Weak<Packed>>>>);
+
+/// What decides how a layer is packed.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Layer {
+    pub level: Level,
+    pub weight: String,
+    pub bias: Option<String>,
+    pub n: usize,
+    pub c_in: usize,
+    pub taps: usize,
+    /// Vectors of a block, at most.
+    pub max_nv: usize,
+    /// Weights that f16 holds exactly stay f16.
+    pub may_f16: bool,
+}
+
+impl PackedLayers {
+    /// The layer as somebody has packed it, or packed now.
+    pub fn get(&self, layer: Layer, w: &[f32], bias: Option<&[f32]>) -> Arc<Packed> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(packed) = known.get(&layer).and_then(Weak::upgrade) {
+            return packed;
+        }
+        let packed = Arc::new(Packed::new(&layer, w, bias));
+        known.insert(layer, Arc::downgrade(&packed));
+        packed
+    }
+}
+
+impl std::fmt::Debug for PackedLayers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PackedLayers")
+    }
 }
 
 /// Packed weights and bias of one layer.
@@ -54,8 +95,8 @@ pub fn blocks(n: usize, lanes: usize, max_nv: usize, bytes_per_vector: usize) ->
 
 impl Packed {
     /// `w` is (n, c_in, taps) row-major, as a convolution (taps = k * k) or a linear layer (taps = 1) stores it.
-    #[expect(clippy::too_many_arguments, reason = "the layer's own sizes; called from one place")]
-    pub fn new(level: Level, w: &[f32], bias: Option<&[f32]>, n: usize, c_in: usize, taps: usize, max_nv: usize, may_f16: bool) -> Self {
+    fn new(layer: &Layer, w: &[f32], bias: Option<&[f32]>) -> Self {
+        let &Layer { level, n, c_in, taps, max_nv, may_f16, .. } = layer;
         let lanes = level.lanes();
         let f16 = may_f16 && level.f16() && w.iter().all(|&v| half::f16::from_f32(v).to_f32() == v);
         let size = if f16 { 2 } else { 4 };
@@ -97,10 +138,6 @@ impl Packed {
     pub fn bias(&self, block: &Block) -> *const f32 {
         if self.bias.is_empty() { std::ptr::null() } else { self.bias[block.start..].as_ptr() }
     }
-
-    pub fn bytes(&self) -> usize {
-        self.lines.len() * 64 + self.bias.len() * 4
-    }
 }
 
 /// The lines as plain floats.
@@ -108,4 +145,48 @@ pub fn as_floats(lines: &mut [Line]) -> &mut [f32] {
     let len = lines.len() * 16;
     // SAFETY: `Line` is repr(C) over 16 f32 without padding, and its alignment is larger than that of f32.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{CpuExecutor, Pool};
+    use crate::plan::{Act, BufKind, LinearShape, Op, PlanBuilder};
+    use crate::Weights;
+
+    #[test]
+    fn a_layer_is_packed_once_and_kept_while_somebody_uses_it() {
+        let layers = PackedLayers::default();
+        let layer = |max_nv| Layer { level: Level::Scalar, weight: "w".into(), bias: None, n: 3, c_in: 2, taps: 1, max_nv, may_f16: false };
+        let w = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let first = layers.get(layer(1), &w, None);
+        assert!(Arc::ptr_eq(&first, &layers.clone().get(layer(1), &w, None)));
+        assert!(!Arc::ptr_eq(&first, &layers.get(layer(2), &w, None)), "packed another way");
+        let kept = Arc::downgrade(&first);
+        drop(first);
+        assert!(kept.upgrade().is_none(), "nobody uses it");
+    }
+
+    #[test]
+    fn changed_weights_are_packed_anew() {
+        let mut weights = Weights::new();
+        weights.insert("w", &[1, 1], vec![2.0]).unwrap();
+        let mut plan = PlanBuilder::new();
+        let (x, y, w) = (plan.buf("x", 1, BufKind::External), plan.buf("y", 1, BufKind::External), plan.weight("w", &[1, 1]));
+        plan.op(Op::Linear { x, w, b: None, residual: None, y, shape: LinearShape { m: 1, k: 1, n: 1 }, act: Act::None });
+        let plan = plan.finish().unwrap();
+        let pool = Pool::new(1);
+        let run = |weights: &Weights| {
+            let mut executor = CpuExecutor::new(&pool, &plan, weights).unwrap();
+            executor.write(x, &[3.0]);
+            executor.run(&[]);
+            let mut out = [0.0];
+            executor.read(y, &mut out);
+            (out[0], executor)
+        };
+        let (before, _first) = run(&weights);
+        let same = weights.clone();
+        weights.insert("w", &[1, 1], vec![5.0]).unwrap();
+        assert_eq!((before, run(&weights).0, run(&same).0), (6.0, 15.0, 6.0));
+    }
 }

@@ -2,9 +2,11 @@
 //!
 //! Made once when a plan is loaded. This file must not run anything.
 
+use std::sync::Arc;
+
 use super::attention::AttentionPlan;
 use super::level::Level;
-use super::pack::{Line, Packed, as_floats, lines};
+use super::pack::{self, Line, Packed, as_floats, lines};
 use crate::layout::Layout;
 use crate::plan::{Act, Buf, ConvShape, HeadShape, LinearShape, Op, Plan, Scalar, Step, Weight};
 use crate::{PlanError, Weights};
@@ -13,14 +15,14 @@ use crate::{PlanError, Weights};
 pub type At = usize;
 
 pub enum CpuStep {
-    Layer { x: At, residual: Option<At>, y: At, shape: ConvShape, act: Act, packed: Packed },
+    Layer { x: At, residual: Option<At>, y: At, shape: ConvShape, act: Act, packed: Arc<Packed> },
     /// `gain` then `bias`, 2c.
     GroupNorm { x: At, gain_bias: Vec<f32>, scale_shift: Option<At>, y: At, hw: usize, c: usize, groups: usize, act: Act },
     RmsNorm { x: At, gain: Vec<f32>, y: At, m: usize, d: usize },
     Attention { q: At, k: At, v: At, y: At, plan: AttentionPlan },
     RingWrite { x: At, ring: At, t: usize, width: usize, step: Step },
     RingAttention { q: At, ring_k: At, ring_v: At, sinks: Option<(At, At)>, y: At, t: usize, s: usize, shape: HeadShape, step: Step, alibi: bool },
-    Embed { ids: At, table: Vec<f32>, row_stride: usize, y: At, m: usize, d: usize, accumulate: bool },
+    Embed { ids: At, table: Arc<[f32]>, row_stride: usize, y: At, m: usize, d: usize, accumulate: bool },
     /// `codes`: blocks of one vector of codes, (d, LANES) each.
     VqNearest { x: At, codes: Vec<Line>, ids: At, m: usize, d: usize, v: usize },
     Sample { logits: At, ids: At, v: usize, temperature: Scalar, top_p: Scalar, seed: Step, step: Step, slot: u32 },
@@ -80,7 +82,18 @@ impl Builder<'_> {
         let shape = if shape.k == 1 && shape.stride == 1 { ConvShape { h: 1, w: shape.h * shape.w, ..shape } } else { shape };
         let nv = best_nv(self.level, shape);
         let few = shape.h_out() * shape.w_out() <= 8;
-        let packed = Packed::new(self.level, self.weight(w)?, bias, shape.c_out, shape.c_in, shape.k * shape.k, nv, few);
+        let name = |w: Weight| self.plan.weights[w.0 as usize].name.clone();
+        let layer = pack::Layer {
+            level: self.level,
+            weight: name(w),
+            bias: b.map(name),
+            n: shape.c_out,
+            c_in: shape.c_in,
+            taps: shape.k * shape.k,
+            max_nv: nv,
+            may_f16: few,
+        };
+        let packed = self.weights.packed().get(layer, self.weight(w)?, bias);
         self.sizes.zeros = self.sizes.zeros.max(shape.c_in);
         let step = CpuStep::Layer { x: self.at(x), residual: residual.map(|r| self.at(r)), y: self.at(y), shape, act, packed };
         self.out.push(step);
@@ -114,7 +127,7 @@ impl Builder<'_> {
                 CpuStep::RingAttention { q: self.at(q), ring_k: self.at(ring_k), ring_v: self.at(ring_v), sinks, y: self.at(y), t, s, shape, step, alibi }
             }
             Op::Embed { ids, ids_offset, table, row_stride, y, m, d, accumulate } => {
-                let table = self.weight(table)?.to_vec();
+                let table = self.weights.resolve_shared(&self.plan.weights[table.0 as usize])?;
                 CpuStep::Embed { ids: self.at(ids) + ids_offset, table, row_stride, y: self.at(y), m, d, accumulate }
             }
             Op::VqNearest { x, codebook, ids, ids_offset, m, d, v } => {
