@@ -1,8 +1,8 @@
-"""The figure finder: from a picture of a character to its keypoints and its silhouette. See models/figure.md.
+"""The figure finder: from a picture of a character to its keypoints, its silhouette and its parts. See models/figure.md.
 
 A U-Net on 4x4 patches of a 128x128 picture. Input channels: colour (over mid grey where alpha is known, as it is where it is
 not) and alpha (0.5 where it is not known). Output: a heat map for each of the 24 keypoints of models/skeleton.json at 32x32,
-and the logit of the silhouette at 128x128.
+and at 128x128 the logit of the silhouette and those of the parts of the body.
 """
 
 from dataclasses import asdict, dataclass
@@ -16,6 +16,8 @@ from .renderer_model import Block, Norm, depth_to_space, space_to_depth
 KEYPOINTS, SIZE, GRID = 24, 128, 32
 PATCH = SIZE // GRID
 CHANNELS_IN = 4
+# As `PARTS` in engine/src/avatar/parts.rs, then what swings from the hips. Data and pictures hold 1 + the index, 0 for nothing.
+PARTS = ("torso", "head", "left_arm", "right_arm", "left_leg", "right_leg", "hair", "skirt")
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,10 @@ class FigureFinder(nn.Module):
         self.head_norm = Norm(c0, cfg.groups)
         self.heat = nn.Conv2d(c0, KEYPOINTS, 3, padding=1)
         self.mask = nn.Conv2d(c0, PATCH**2, 3, padding=1)
+        self.parts = nn.Conv2d(c0, len(PARTS) * PATCH**2, 3, padding=1)
 
     def forward(self, picture):
-        """picture (N, 4, 128, 128) in 0..1; gives heat (N, 24, 32, 32) and mask (N, 1, 128, 128), both logits."""
+        """picture (N, 4, 128, 128) in 0..1; gives heat (N, 24, 32, 32), mask (N, 1, 128, 128) and parts (N, 8, 128, 128), all logits."""
         h0 = self.enc0(self.stem(space_to_depth(picture, PATCH)))
         h1 = self.enc1(self.down0(h0))
         h2 = self.enc2(self.down1(h1))
@@ -65,7 +68,7 @@ class FigureFinder(nn.Module):
         h = self.dec1(up(self.up1, h, h1))
         h = self.dec0(up(self.up0, h, h0))
         h = F.silu(self.head_norm(h))
-        return self.heat(h).float(), depth_to_space(self.mask(h), PATCH).float()
+        return self.heat(h).float(), depth_to_space(self.mask(h), PATCH).float(), depth_to_space(self.parts(h), PATCH).float()
 
 
 def positions(heat):

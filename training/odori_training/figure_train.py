@@ -18,27 +18,28 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from . import skeleton as sk
-from .figure_model import GRID, KEYPOINTS, PATCH, SIZE, FigureConfig, FigureFinder, positions
+from .figure_model import GRID, KEYPOINTS, PARTS, PATCH, SIZE, FigureConfig, FigureFinder, positions
 from .compute import autocast
 
 BATCH = 24
 LEARNING_RATE = 1.5e-3
 SEED = 11
 NAMES = [k["name"] for k in json.loads((sk.ROOT / "models/skeleton.json").read_text())["keypoints"]]
+PART_SWAP = torch.tensor([0] + [1 + PARTS.index(n.replace("left", "?").replace("right", "left").replace("?", "right")) for n in PARTS], dtype=torch.uint8)
 SWAP = [NAMES.index(n.replace("left", "?").replace("right", "left").replace("?", "right")) for n in NAMES]
 HEAD_TOP, NOSE = NAMES.index("head_top"), NAMES.index("nose")
 # What a body point is for the bar: joints of limbs and trunk, not eyes and ears.
 BODY = [i for i, n in enumerate(NAMES) if not any(part in n for part in ("eye", "ear"))]
 
 
-def load(folder: Path, pattern: str):
+def load(folders: list, pattern: str):
     """Pictures (M, S, S, 4) u8 premultiplied, keypoints (M, 24, 2) in pixels of 128, weight of each keypoint (M, 24), of the
-    reference or not (M)."""
-    pictures, points, weights, reference = [], [], [], []
-    for path in sorted(folder.glob(pattern)):
+    reference or not (M), parts (M, S, S) u8: 0 where there is none or it is not known, else 1 + the index in `PARTS`."""
+    pictures, points, weights, reference, parts = [], [], [], [], []
+    for path in sorted(path for folder in folders for path in folder.glob(pattern)):
         with safe_open(path, "pt") as f:
             if f.get_slice("reference").get_shape()[1] != SIZE:
                 continue
@@ -48,6 +49,7 @@ def load(folder: Path, pattern: str):
             points.append(f.get_tensor("reference_keypoints")[first])
             weights.append(torch.ones(len(first), KEYPOINTS))
             reference.append(torch.ones(len(first), dtype=torch.bool))
+            parts.append(f.get_tensor("parts")[first] if "parts" in f.keys() else torch.zeros(len(first), SIZE, SIZE, dtype=torch.uint8))
             # Hips that look at the viewer, the first and the last frame of every sample.
             front = f.get_tensor("facing")[:, ::3, 5] > 0.45
             k, n = front.nonzero(as_tuple=True)
@@ -55,9 +57,10 @@ def load(folder: Path, pattern: str):
             points.append(f.get_tensor("true_keypoints")[:, ::3][k, n])
             weights.append(0.3 + 0.7 * f.get_tensor("keypoints")[:, ::3][k, n][..., 2])
             reference.append(torch.zeros(len(k), dtype=torch.bool))
+            parts.append(torch.zeros(len(k), SIZE, SIZE, dtype=torch.uint8))
     if not pictures:
-        raise SystemExit(f"{folder} holds no {pattern} of {SIZE} pixels; make them with odori-datagen")
-    return torch.cat(pictures), torch.cat(points), torch.cat(weights), torch.cat(reference)
+        raise SystemExit(f"{', '.join(map(str, folders))}: no {pattern} of {SIZE} pixels; make them with odori-datagen")
+    return torch.cat(pictures), torch.cat(points), torch.cat(weights), torch.cat(reference), torch.cat(parts)
 
 
 def rand(n, low, high, g):
@@ -165,8 +168,8 @@ def drawn(rgb, alpha, g):
 
 
 def batch(data, g, n=BATCH, plain=False):
-    """A batch: picture (N, 4, S, S), keypoints in pixels (N, 24, 2), weights (N, 24), silhouette (N, 1, S, S)."""
-    pictures, points, weights, reference = data
+    """A batch: picture (N, 4, S, S), keypoints in pixels (N, 24, 2), weights (N, 24), silhouette (N, 1, S, S), parts (N, S, S)."""
+    pictures, points, weights, reference, parts = data
     share = torch.where(reference, 0.5 / reference.sum(), 0.5 / (~reference).sum().clamp(min=1))
     at = torch.multinomial(share, n, generator=g)
     x = pictures[at].permute(0, 3, 1, 2).float() / 255
@@ -174,10 +177,13 @@ def batch(data, g, n=BATCH, plain=False):
     bend = Bend(p, g, 0.0 if plain else 1.0)
     row = (torch.arange(SIZE) + 0.5) / (SIZE / 2) - 1
     out = torch.stack(torch.meshgrid(row, row, indexing="xy"), -1).reshape(1, -1, 2).expand(n, -1, -1)
-    x = F.grid_sample(x, bend.source(out).reshape(n, SIZE, SIZE, 2), align_corners=False)
+    source = bend.source(out).reshape(n, SIZE, SIZE, 2)
+    x = F.grid_sample(x, source, align_corners=False)
+    part = F.grid_sample(parts[at][:, None].float(), source, mode="nearest", align_corners=False)[:, 0].to(torch.uint8)
     p = bend.target(p)
     flip = torch.rand(n, generator=g) < 0.5
     x[flip] = x[flip].flip(-1)
+    part[flip] = PART_SWAP[part[flip].flip(-1).int()]
     p[flip] = p[flip][:, SWAP] * torch.tensor([-1.0, 1.0])
     w[flip] = w[flip][:, SWAP]
     p = (p + 1) * (SIZE / 2)
@@ -188,12 +194,12 @@ def batch(data, g, n=BATCH, plain=False):
     known = (torch.rand(n, generator=g) < 0.5)[:, None, None, None]
     ground = torch.where(known, torch.full((n, 3, SIZE, SIZE), 0.5), grounds(n, g, pictures))
     seen = torch.where(known, alpha, torch.full_like(alpha, 0.5))
-    return torch.cat([rgb + ground * (1 - alpha), seen], 1), p, w, alpha
+    return torch.cat([rgb + ground * (1 - alpha), seen], 1), p, w, alpha, part
 
 
-def loss(model, picture, p, w, alpha):
+def loss(model, picture, p, w, alpha, part):
     with autocast():
-        heat, mask = model(picture)
+        heat, mask, parts = model(picture)
     cell = p / PATCH - 0.5
     grid = torch.arange(GRID).float()
     target = torch.exp(-((grid - cell[..., :1]) ** 2)[:, :, None, :] / 2 - ((grid - cell[..., 1:]) ** 2)[:, :, :, None] / 2).flatten(2)
@@ -203,7 +209,9 @@ def loss(model, picture, p, w, alpha):
     mean = torch.stack([(log.exp() * grid.repeat(GRID)).sum(-1), (log.exp() * grid.repeat_interleave(GRID)).sum(-1)], -1)
     away = (mean - cell).abs().sum(-1)
     figure = F.binary_cross_entropy_with_logits(mask, alpha) + 1 - (2 * (mask.sigmoid() * alpha).sum((1, 2, 3)) / (mask.sigmoid().sum((1, 2, 3)) + alpha.sum((1, 2, 3)) + 1)).mean()
-    return ((cross + 0.15 * away) * w).sum() / w.sum().clamp(min=1) + figure
+    # Where no part is known nothing is asked.
+    named = F.cross_entropy(parts, part.long() - 1, ignore_index=-1, reduction="sum") / (part > 0).sum().clamp(min=1)
+    return ((cross + 0.15 * away) * w).sum() / w.sum().clamp(min=1) + figure + named
 
 
 @torch.no_grad()
@@ -212,12 +220,13 @@ def judge(model, data, batches=12):
     dance frames; intersection over union of the silhouette where alpha is not known."""
     model.eval()
     g = torch.Generator().manual_seed(5)
-    near, error, union = {True: [], False: []}, {True: [], False: []}, []
+    near, error, union, named = {True: [], False: []}, {True: [], False: []}, [], Named()
     for wanted in (True, False):
         some = [t[data[3] == wanted] for t in data]
         for _ in range(batches):
-            picture, p, w, alpha = batch(some, g, 16, plain=True)
-            heat, mask = model(picture)
+            picture, p, w, alpha, part = batch(some, g, 16, plain=True)
+            heat, mask, parts = model(picture)
+            named.add(1 + parts.argmax(1), part)
             height = p[..., 1].amax(1) - p[..., 1].amin(1)
             off = ((positions(heat)[0] - p).norm(dim=-1) / height[:, None])[:, BODY][w[:, BODY] > 0.5]
             near[wanted].append((off < 0.05).float())
@@ -230,7 +239,35 @@ def judge(model, data, batches=12):
     for wanted, name in ((True, "reference"), (False, "dance")):
         told[f"{name}_within_5"] = round(torch.cat(near[wanted]).mean().item(), 4)
         told[f"{name}_error"] = round(torch.cat(error[wanted]).mean().item(), 4)
-    return told | {"iou": round(torch.cat(union).mean().item(), 4)}
+    return told | {"iou": round(torch.cat(union).mean().item(), 4)} | named.told("parts")
+
+
+class Named:
+    """How well parts are told, skirts counted to the torso: the share of pixels, and the mean over the parts of intersection over union."""
+
+    def __init__(self):
+        self.pairs = torch.zeros(len(PARTS), len(PARTS))
+
+    def add(self, found, true):
+        """Both as `PARTS`, 1 + the index; where either is 0 nothing is known."""
+        found, true = (torch.where(z == 1 + PARTS.index("skirt"), 1, z.long()) for z in (found, true))
+        known = (found > 0) & (true > 0)
+        self.pairs += torch.bincount(true[known] * len(PARTS) + found[known], minlength=len(PARTS) ** 2).view(len(PARTS), -1)
+
+    def told(self, name):
+        right, union = self.pairs.diagonal(), self.pairs.sum(0) + self.pairs.sum(1) - self.pairs.diagonal()
+        iou = (right / union.clamp(min=1))[1:]
+        return {f"{name}_right": round((right.sum() / self.pairs.sum()).item(), 4), f"{name}_iou": round(iou.mean().item(), 4), f"{name}_hair_iou": round(iou[PARTS.index("hair")].item(), 4)}
+
+
+def judge_rules(folders: list):
+    """The same of the engine's rules, which were given the true joints: a control."""
+    named = Named()
+    for path in sorted(path for folder in folders for path in folder.glob("held-*.safetensors")):
+        with safe_open(path, "pt") as f:
+            if "ruled_parts" in f.keys():
+                named.add(f.get_tensor("ruled_parts"), f.get_tensor("parts"))
+    return named.told("rules")
 
 
 DRAWING = {"left_shoulder": "left_shoulder", "left_elbow": "left_elbow", "left_hand": "left_hand", "left_hip": "left_hip", "left_knee": "left_knee", "left_foot": "left_ankle"}
@@ -275,9 +312,9 @@ def golden(model):
     rgb = torch.stack([x / SIZE, y / SIZE, (x + y) / (2 * SIZE)])
     picture = torch.cat([rgb * alpha + 0.5 * (1 - alpha), alpha[None]])[None]
     with torch.no_grad():
-        heat, mask = model.eval()(picture)
+        heat, mask, parts = model.eval()(picture)
     at, sure = positions(heat)
-    return {"heat": heat[0, :, ::4, ::4].contiguous(), "mask": mask[0, 0, ::8, ::8].sigmoid().contiguous(), "points": at[0], "sure": sure[0]}
+    return {"parts": parts[0, :, ::8, ::8].softmax(0).contiguous(), "heat": heat[0, :, ::4, ::4].contiguous(), "mask": mask[0, 0, ::8, ::8].sigmoid().contiguous(), "points": at[0], "sure": sure[0]}
 
 
 def export(state, models: Path, version: str):
@@ -291,7 +328,8 @@ def export(state, models: Path, version: str):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--data", type=Path, required=True)
+    p.add_argument("--data", type=Path, nargs="+", required=True, help="folders of frames-*.safetensors and held-*.safetensors")
+    p.add_argument("--begin", type=Path, help="weights of an earlier version to go on from")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--minutes", type=float, default=30.0)
     p.add_argument("--drawings", type=Path)
@@ -302,6 +340,9 @@ def main():
     a.out.mkdir(parents=True, exist_ok=True)
     path = a.out / "figure.pt"
     model = FigureFinder()
+    if a.begin:
+        known = {k: v.float() for k, v in load_file(a.begin).items()}
+        model.load_state_dict(model.state_dict() | known)
     average = {k: v.clone() for k, v in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     step, spent = 0, 0.0
@@ -316,6 +357,7 @@ def main():
             return
     train, held = load(a.data, "frames-*.safetensors"), load(a.data, "held-*.safetensors")
     print(f"{len(train[0])} pictures, {int(train[3].sum())} of them references; {len(held[0])} held out", flush=True)
+    print(json.dumps(judge_rules(a.data)), flush=True)
     g = torch.Generator().manual_seed(SEED + step)
     began, shown, losses = time.monotonic(), -1, []
     until = spent + a.minutes

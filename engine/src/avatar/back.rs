@@ -4,7 +4,8 @@ use glam::Vec2;
 
 use super::figure::{self, Figure};
 use super::finder::FigureFinder;
-use super::import::find_keypoints;
+use super::import::{Glimpse, Layers};
+use super::rig::other_side;
 use super::{Avatar, AvatarError, Face, Image, ImportReport, LoosePart, Sidecar, decode};
 use crate::skeleton::{KEYPOINT_COUNT, SKELETON};
 
@@ -41,7 +42,7 @@ impl Avatar {
             (self.keypoints.map(place), loose, "front", alike)
         } else {
             let finder = finder.ok_or_else(|| AvatarError::Keypoints("the figure does not stand as it does in the front's picture".into()))?;
-            let (points, confidence) = find_keypoints(finder, &image)?;
+            let (points, confidence) = Glimpse::of(finder, &image).keypoints()?;
             notes.push("it does not stand as in the front's picture: its joints were looked for".into());
             (points, Vec::new(), "network", confidence)
         };
@@ -50,6 +51,29 @@ impl Avatar {
         let (back, report) = self.of_back(figure, size, points, loose)?;
         // That left and right were exchanged needs no words here: a back's always are.
         Ok((back, ImportReport { keypoints_from, confidence, picture: [width, height], origin, scale, notes, ..report }))
+    }
+
+    /// The back of `before`, whose joints follow those that this correction of it has moved, where the two pictures are each other's
+    /// mirror images.
+    pub(super) fn back_following(&self, before: &Avatar) -> Result<Option<Box<Avatar>>, AvatarError> {
+        let Some(back) = &before.back else { return Ok(None) };
+        let (own, other) = (bounds(&self.reference), bounds(&back.reference));
+        let skirt = self.rig.hem.is_some();
+        let moved = self.keypoints != before.keypoints || skirt != before.rig.hem.is_some();
+        if !moved || outlines_alike(&self.reference, own, &back.reference, other) < ALIKE {
+            return Ok(Some(back.clone()));
+        }
+        let size = (other[1] - other[0]) / (own[1] - own[0]) * Vec2::new(-1.0, 1.0);
+        let most = Vec2::new(back.reference.width as f32, back.reference.height as f32) - 1.0;
+        let mut points = back.points();
+        for (k, (now, then)) in self.keypoints.iter().zip(&before.keypoints).enumerate() {
+            let at = other_side(k);
+            let there = (back.keypoints[at] + (*now - *then) * size).clamp(Vec2::ZERO, most);
+            points.keypoints.insert(SKELETON.keypoints[at].name.clone(), there.into());
+        }
+        points.skirt = Some(skirt);
+        let (back, _) = back.corrected(&points).map_err(|e| AvatarError::Back(Box::new(e)))?;
+        Ok(Some(Box::new(back)))
     }
 
     /// Of a figure whose joints are known, pixels of its picture.
@@ -65,7 +89,7 @@ impl Avatar {
         };
         // As a front: left is where the picture's right is.
         let given = sidecar.resolve(size.0, size.1)?;
-        Self::of_figure(figure, size, Some(&sidecar), Some(given), None, None)
+        Self::of_figure(figure, size, Some(&sidecar), Some(given), None, Layers::default())
     }
 }
 
@@ -121,6 +145,25 @@ mod tests {
         let row = w as usize * 4;
         let turned: Vec<u8> = rgba.chunks_exact(row).flat_map(|r| r.chunks_exact(4).rev().flatten().copied().collect::<Vec<_>>()).collect();
         png(w, h, &turned)
+    }
+
+    #[test]
+    fn a_joint_corrected_on_the_front_moves_on_the_back() {
+        let (front, _) = figure();
+        let (avatar, _) = front.with_back(&from_behind(), None).expect("a back");
+        let mut points = avatar.points();
+        let hand = points.keypoints.get_mut("left_hand").expect("a hand");
+        *hand = [hand[0] - 9.0, hand[1] - 6.0];
+        let (corrected, _) = avatar.corrected(&points).expect("corrected");
+        let (before, now) = (avatar.back.as_ref().expect("a back"), corrected.back.as_ref().expect("a back"));
+        // What is the left on the front is called right on the back, and lies mirrored.
+        for k in 0..KEYPOINT_COUNT {
+            let by = if k == keypoint("right_hand") { Vec2::new(9.0, -6.0) } else { Vec2::ZERO };
+            assert!(now.keypoints[k].distance(before.keypoints[k] + by) < 0.5, "{}: {} from {}", SKELETON.keypoints[k].name, now.keypoints[k], before.keypoints[k]);
+        }
+        // Only a name is given: nothing of the back changes.
+        let (renamed, _) = avatar.corrected(&Sidecar { name: Some("It".into()), ..avatar.points() }).expect("renamed");
+        assert_eq!(renamed.back, avatar.back);
     }
 
     #[test]

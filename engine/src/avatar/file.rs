@@ -59,6 +59,10 @@ impl Avatar {
             ("vertices", TensorView::new(Dtype::U8, vec![self.vertices.len(), size_of::<Vertex>()], vertices).map_err(bad)?),
             ("indices", TensorView::new(Dtype::U32, vec![self.indices.len()], indices).map_err(bad)?),
         ];
+        let found = self.found.as_ref().map(PartMap::to_png).transpose()?;
+        if let Some(found) = &found {
+            tensors.push(("parts.png", bytes(found)?));
+        }
         if let Some(paint) = &paint {
             tensors.push(("paint.png", bytes(paint)?));
         }
@@ -115,6 +119,7 @@ impl Avatar {
         if back.is_some_and(|b| SafeTensors::deserialize(b).is_ok_and(|f| f.tensor("back.odori").is_ok())) {
             return Err(bad("its back has a back"));
         }
+        let map = |name: &str| file.tensor(name).ok().map(|t| PartMap::from_png(t.data(), REFERENCE_MAX)).transpose().map_err(bad);
         let avatar = Avatar {
             name: head.name,
             reference,
@@ -126,8 +131,9 @@ impl Avatar {
             rig: head.rig,
             face: head.face,
             loose: head.loose,
-            // Most have none, and none had any before there was painting.
-            paint: file.tensor("paint.png").ok().map(|t| PartMap::from_png(t.data(), REFERENCE_MAX)).transpose().map_err(bad)?,
+            // Most have no paint, and older files know neither.
+            found: map("parts.png")?,
+            paint: map("paint.png")?,
             back: back.map(Avatar::from_bytes).transpose()?.map(Box::new),
         };
         if avatar.back.as_ref().is_some_and(|b| !b.face.is_empty()) {
@@ -168,8 +174,8 @@ impl Avatar {
         }
         self.face.check(Vec2::new(self.reference.width as f32, self.reference.height as f32)).map_err(bad)?;
         LoosePart::check(&self.loose).map_err(bad)?;
-        if let Some(paint) = &self.paint {
-            self.check_paint(paint).map_err(bad)?;
+        for map in self.found.iter().chain(&self.paint) {
+            self.check_paint(map).map_err(bad)?;
         }
         Ok(())
     }

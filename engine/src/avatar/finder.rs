@@ -1,4 +1,5 @@
-//! The figure finder: a small network that sees where a character's joints are and what of a picture is the character.
+//! The figure finder: a small network that sees where a character's joints are, what of a picture is the character, and which
+//! part of the body that is.
 //!
 //! Trained on rendered characters in many styles (`training/odori_training/figure_train.py`, `models/figure.md`). It looks at
 //! 128x128 pixels, once for an import. It knows pictures; what is made of its answer is for `import`.
@@ -9,6 +10,7 @@ use odori_kernels::{Backend, Executor, Weights};
 use serde::Deserialize;
 
 use super::AvatarError;
+use super::parts::PARTS;
 use crate::skeleton::KEYPOINT_COUNT;
 use crate::unet::Unet;
 
@@ -18,6 +20,8 @@ const GRID: usize = 32;
 const PATCH: usize = SIZE / GRID;
 /// Red, green, blue, alpha.
 const CHANNELS: usize = 4;
+/// What it tells apart: `parts::PARTS`, then what swings from the hips.
+pub const CLASSES: usize = PARTS.len() + 1;
 /// Cells about the greatest value over which a place is averaged.
 const NEAR: usize = 2;
 
@@ -37,6 +41,8 @@ pub struct Seen {
     pub sure: [f32; KEYPOINT_COUNT],
     /// (128, 128): how far a pixel belongs to the figure, 0 to 1.
     pub mask: Vec<f32>,
+    /// (128, 128, [`CLASSES`]): how likely a pixel of the figure belongs to each part, summing to 1.
+    pub parts: Vec<f32>,
 }
 
 pub struct FigureFinder {
@@ -44,6 +50,7 @@ pub struct FigureFinder {
     picture: Buf,
     heat: Buf,
     mask: Buf,
+    parts: Buf,
 }
 
 impl FigureFinder {
@@ -60,6 +67,7 @@ impl FigureFinder {
         let picture = r.b.buf("picture", SIZE * SIZE * CHANNELS, BufKind::External);
         let heat = r.b.buf("heat", GRID * GRID * KEYPOINT_COUNT, BufKind::External);
         let mask = r.b.buf("mask", SIZE * SIZE, BufKind::External);
+        let parts = r.b.buf("parts", SIZE * SIZE * CLASSES, BufKind::External);
         let h = r.space_to_depth(picture, SIZE, CHANNELS);
         let h = r.conv("stem", h, GRID, (CHANNELS * PATCH * PATCH, c0), (1, 1), None);
         let h0 = r.block("enc0", h, GRID, c0);
@@ -82,9 +90,11 @@ impl FigureFinder {
         r.b.op(Op::Conv2d { x: h, w, b, residual: None, y: heat, shape, act: Act::None });
         let logits = r.b.conv("mask", h, ConvShape { c_out: PATCH * PATCH, ..shape }, Act::Sigmoid, None);
         r.b.op(Op::DepthToSpace { x: logits, y: mask, h: GRID, w: GRID, c: 1, r: PATCH });
+        let logits = r.b.conv("parts", h, ConvShape { c_out: PATCH * PATCH * CLASSES, ..shape }, Act::None, None);
+        r.b.op(Op::DepthToSpace { x: logits, y: parts, h: GRID, w: GRID, c: CLASSES, r: PATCH });
         let plan = r.b.finish().map_err(|e| bad(e.to_string()))?;
         let run = Executor::new(backend, &plan, weights).map_err(|e| bad(e.to_string()))?;
-        Ok(FigureFinder { run, picture, heat, mask })
+        Ok(FigureFinder { run, picture, heat, mask, parts })
     }
 
     /// Looks at a picture (128, 128, 4) in 0..1: colour over mid grey where alpha is known, as it is where it is not; alpha, 0.5
@@ -100,9 +110,19 @@ impl FigureFinder {
         let mut mask = vec![0.0; SIZE * SIZE];
         self.run.read(self.heat, &mut heat);
         self.run.read(self.mask, &mut mask);
+        let mut parts = vec![0.0; SIZE * SIZE * CLASSES];
+        self.run.read(self.parts, &mut parts);
+        parts.chunks_exact_mut(CLASSES).for_each(softmax);
         let placed: [(Vec2, f32); KEYPOINT_COUNT] = std::array::from_fn(|k| place(&heat, k));
-        Seen { points: placed.map(|p| p.0), sure: placed.map(|p| p.1), mask }
+        Seen { points: placed.map(|p| p.0), sure: placed.map(|p| p.1), mask, parts }
     }
+}
+
+fn softmax(logits: &mut [f32]) {
+    let most = logits.iter().copied().fold(f32::MIN, f32::max);
+    logits.iter_mut().for_each(|v| *v = (*v - most).exp());
+    let sum: f32 = logits.iter().sum();
+    logits.iter_mut().for_each(|v| *v /= sum);
 }
 
 /// Where keypoint `k` is, and how sure that is; the same as `positions` in `figure_model.py`.

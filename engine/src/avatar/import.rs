@@ -6,6 +6,7 @@ use super::rig::{Rig, keypoint, other_side};
 use super::figure::{self, Figure, Ground};
 use super::finder::{self, FigureFinder};
 use super::sidecar::Resolved;
+use super::seen::{self, SeenParts};
 use super::{Avatar, AvatarError, Face, Image, LoosePart, PartMap, Sidecar, mesh, parts, rigged, segment};
 use crate::skeleton::{KEYPOINT_COUNT, SKELETON};
 
@@ -79,11 +80,22 @@ impl Avatar {
         figure::check_size(width, height)?;
         let given = sidecar.map(|s| s.resolve(width, height)).transpose()?;
         let figure = figure::find(width, height, rgba, finder.as_deref_mut())?;
-        Self::of_figure(figure, (width, height), sidecar, given, finder, None)
+        Self::of_figure(figure, (width, height), sidecar, given, finder, Layers::default())
+    }
+
+    /// Of a square picture whose joints are known, and its parts as [`finder::Seen::parts`] has them.
+    pub(super) fn import_known(side: u32, rgba: Vec<u8>, points: &Sidecar, parts: &[f32]) -> Result<(Avatar, ImportReport), AvatarError> {
+        let given = points.resolve(side, side)?;
+        let figure = figure::find(side, side, rgba, None)?;
+        // A back's sides are called the other way round, and its parts with them.
+        let of = |(i, _)| parts[if given.swapped { seen::opposite(i) } else { i }];
+        let cell = finder::SIZE as f32 / side as f32;
+        let seen = SeenParts { parts: parts.iter().enumerate().map(of).collect(), scale: cell / figure.scale, origin: Vec2::from(figure.origin) * cell };
+        Self::of_figure(figure, (side, side), Some(points), Some(given), None, Layers { seen: Some(seen), ..Layers::default() })
     }
 
     /// The same figure with joints, face, loose parts and skirt as a person says they are: `points` in pixels of
-    /// [`Avatar::reference`]. What is painted stays, and so does the back.
+    /// [`Avatar::reference`]. What is painted stays, and the back's joints follow.
     ///
     /// # Errors
     /// What is wrong with the points.
@@ -91,9 +103,10 @@ impl Avatar {
         let Image { width, height, .. } = self.reference;
         let given = points.resolve(width, height)?;
         let figure = Figure { image: self.reference.clone(), origin: [0.0; 2], scale: 1.0, ground: Ground::Clear };
-        let (avatar, report) = Self::of_figure(figure, (width, height), Some(points), Some(given), None, self.paint.clone())?;
+        let (avatar, report) = Self::of_figure(figure, (width, height), Some(points), Some(given), None, Layers { found: self.found.clone(), paint: self.paint.clone(), ..Layers::default() })?;
         let name = points.name.clone().unwrap_or_else(|| self.name.clone());
-        Ok((Avatar { name, back: self.back.clone(), ..avatar }, report))
+        let back = avatar.back_following(self)?;
+        Ok((Avatar { name, back, ..avatar }, report))
     }
 
     /// Joints, face, loose parts and skirt as they are, in pixels of [`Avatar::reference`]: what [`Avatar::corrected`] takes.
@@ -109,11 +122,14 @@ impl Avatar {
         }
     }
 
-    /// The part of every pixel of [`Avatar::reference`] as the rules find it, whatever is painted.
+    /// The part of every pixel of [`Avatar::reference`] as network, rig or rules find it, whatever is painted.
     pub fn found_parts(&self) -> PartMap {
+        if let Some(found) = &self.found {
+            return found.clone();
+        }
         let image = &self.reference;
         let rig = rig_of(image, &self.keypoints, &self.loose);
-        let seg = segment::label(image, &rig, hints(Some(self.rig.hem.is_some()), &self.loose, None));
+        let seg = segment::label(image, &rig, hints(Some(self.rig.hem.is_some()), &self.loose, Layers::default()));
         let part = |(i, &label): (usize, &u8)| {
             let p = Vec2::new((i % image.width as usize) as f32, (i / image.width as usize) as f32) + 0.5;
             match label as usize {
@@ -157,10 +173,11 @@ impl Avatar {
         sidecar: Option<&Sidecar>,
         given: Option<Resolved>,
         finder: Option<&mut FigureFinder>,
-        paint: Option<PartMap>,
+        mut layers: Layers,
     ) -> Result<(Avatar, ImportReport), AvatarError> {
         let map = |p: Vec2| (p - Vec2::from(figure.origin)) * figure.scale;
         let mut notes = Vec::new();
+        let mut glimpse = finder.map(|finder| Glimpse::of(finder, &figure.image));
         let (keypoints, keypoints_from, confidence, inferred): ([Vec2; KEYPOINT_COUNT], _, _, _) = match given {
             Some(g) => {
                 if g.swapped {
@@ -169,17 +186,18 @@ impl Avatar {
                 (g.points.map(map), "sidecar", 1.0, g.inferred)
             }
             None => {
-                let finder = finder.ok_or_else(|| AvatarError::Keypoints("none are given, and there is nothing to find them with".into()))?;
-                let (points, confidence) = find_keypoints(finder, &figure.image)?;
+                let glimpse = glimpse.as_ref().ok_or_else(|| AvatarError::Keypoints("none are given, and there is nothing to find them with".into()))?;
+                let (points, confidence) = glimpse.keypoints()?;
                 (points, "network", confidence, Vec::new())
             }
         };
+        layers.seen = layers.seen.or_else(|| glimpse.as_mut()?.parts.take());
         // The sidecar may have been made for another size of the same picture.
         let own = sidecar.map_or(Vec2::ONE, |s| Vec2::new(width as f32 / s.width as f32, height as f32 / s.height as f32));
         let loose: Vec<LoosePart> = sidecar.map_or_else(Vec::new, |s| s.loose.iter().map(|l| l.mapped(|p| map(p * own))).collect());
         let mut rig = rig_of(&figure.image, &keypoints, &loose);
         let skirt = sidecar.and_then(|s| s.skirt);
-        let seg = segment::segment(&figure.image, &rig, hints(skirt, &loose, paint));
+        let seg = segment::segment(&figure.image, &rig, hints(skirt, &loose, layers));
         rig.hem = seg.hem;
         let (face, face_from) = match sidecar.and_then(|s| s.face) {
             Some(given) => (given.mapped(|p| map(p * own)), "sidecar"),
@@ -220,6 +238,7 @@ impl Avatar {
             rig,
             face,
             loose,
+            found: seg.found,
             paint: seg.paint,
             back: None,
         };
@@ -236,9 +255,17 @@ fn rig_of(image: &Image, keypoints: &[Vec2; KEYPOINT_COUNT], loose: &[LoosePart]
     rig
 }
 
-fn hints(skirt: Option<bool>, loose: &[LoosePart], paint: Option<PartMap>) -> segment::Hints {
+/// What is known of the parts of a figure: seen of it or found before, and painted over that; maps are of its size.
+#[derive(Default)]
+pub(super) struct Layers {
+    pub seen: Option<SeenParts>,
+    pub found: Option<PartMap>,
+    pub paint: Option<PartMap>,
+}
+
+fn hints(skirt: Option<bool>, loose: &[LoosePart], layers: Layers) -> segment::Hints {
     let loose = loose.iter().map(|l| segment::Loose { anchor: l.anchor.into(), polygon: l.polygon.iter().map(|&p| p.into()).collect() });
-    segment::Hints { skirt, loose: loose.collect(), paint }
+    segment::Hints { seen: layers.seen, found: layers.found, skirt, loose: loose.collect(), paint: layers.paint }
 }
 
 /// Share of the finder's picture that the figure's longer side fills.
@@ -249,48 +276,68 @@ const LEAST_SURE_ALL: f32 = 0.65;
 /// Pixels of its picture by which its two looks may differ before it is not sure at all.
 const DIFFER: f32 = 20.0;
 
-/// The finder's keypoints in pixels of `image` (premultiplied), and how sure it is of limbs and trunk. It looks twice, once
-/// in the mirror.
-///
-/// # Errors
-/// Names the joints that are not seen.
-pub(super) fn find_keypoints(finder: &mut FigureFinder, image: &Image) -> Result<([Vec2; KEYPOINT_COUNT], f32), AvatarError> {
-    const SIZE: usize = finder::SIZE;
-    let (w, h) = (image.width as f32, image.height as f32);
-    let scale = FILLS * SIZE as f32 / w.max(h);
-    let origin = (Vec2::splat(SIZE as f32) - Vec2::new(w, h) * scale) * 0.5;
-    let sub = ((1.0 / scale).ceil() as usize).clamp(1, 10);
-    let mut picture = vec![0.0f32; SIZE * SIZE * 4];
-    for (i, pixel) in picture.chunks_exact_mut(4).enumerate() {
-        let corner = Vec2::new((i % SIZE) as f32, (i / SIZE) as f32);
-        for s in 0..sub * sub {
-            let p = (corner + (Vec2::new((s % sub) as f32, (s / sub) as f32) + 0.5) / sub as f32 - origin) / scale;
-            if p.x >= 0.0 && p.y >= 0.0 && p.x < w && p.y < h {
-                let at = (p.y as usize * image.width as usize + p.x as usize) * 4;
-                pixel.iter_mut().zip(&image.rgba[at..at + 4]).for_each(|(to, v)| *to += f32::from(*v) / (255 * sub * sub) as f32);
+/// What the finder sees of a figure. It looks twice, once in the mirror.
+pub(super) struct Glimpse {
+    /// Pixels of the figure's picture, and how sure that is.
+    points: [Vec2; KEYPOINT_COUNT],
+    sure: [f32; KEYPOINT_COUNT],
+    parts: Option<SeenParts>,
+}
+
+impl Glimpse {
+    /// `image` is premultiplied.
+    pub fn of(finder: &mut FigureFinder, image: &Image) -> Glimpse {
+        const SIZE: usize = finder::SIZE;
+        let (w, h) = (image.width as f32, image.height as f32);
+        let scale = FILLS * SIZE as f32 / w.max(h);
+        let origin = (Vec2::splat(SIZE as f32) - Vec2::new(w, h) * scale) * 0.5;
+        let sub = ((1.0 / scale).ceil() as usize).clamp(1, 10);
+        let mut picture = vec![0.0f32; SIZE * SIZE * 4];
+        for (i, pixel) in picture.chunks_exact_mut(4).enumerate() {
+            let corner = Vec2::new((i % SIZE) as f32, (i / SIZE) as f32);
+            for s in 0..sub * sub {
+                let p = (corner + (Vec2::new((s % sub) as f32, (s / sub) as f32) + 0.5) / sub as f32 - origin) / scale;
+                if p.x >= 0.0 && p.y >= 0.0 && p.x < w && p.y < h {
+                    let at = (p.y as usize * image.width as usize + p.x as usize) * 4;
+                    pixel.iter_mut().zip(&image.rgba[at..at + 4]).for_each(|(to, v)| *to += f32::from(*v) / (255 * sub * sub) as f32);
+                }
             }
+            let clear = 1.0 - pixel[3];
+            pixel[..3].iter_mut().for_each(|c| *c += 0.5 * clear);
         }
-        let clear = 1.0 - pixel[3];
-        pixel[..3].iter_mut().for_each(|c| *c += 0.5 * clear);
+        let turn = |i: usize| i / SIZE * SIZE + SIZE - 1 - i % SIZE;
+        let mirrored: Vec<f32> = (0..SIZE * SIZE).flat_map(|i| picture[turn(i) * 4..][..4].to_vec()).collect();
+        let (straight, turned) = (finder.look(&picture), finder.look(&mirrored));
+        let (mut points, mut sure) = (straight.points, straight.sure);
+        for k in 0..KEYPOINT_COUNT {
+            let m = other_side(k);
+            let there = Vec2::new(SIZE as f32 - turned.points[m].x, turned.points[m].y);
+            let share = turned.sure[m] / (sure[k] + turned.sure[m]).max(1e-6);
+            let differ = points[k].distance(there) / DIFFER;
+            points[k] = points[k].lerp(there, share);
+            sure[k] = 0.5 * (sure[k] + turned.sure[m]) * (1.0 - differ).max(0.0);
+        }
+        let mut parts = straight.parts;
+        for (i, pixel) in parts.chunks_exact_mut(finder::CLASSES).enumerate() {
+            let there = &turned.parts[turn(i) * finder::CLASSES..][..finder::CLASSES];
+            pixel.iter_mut().enumerate().for_each(|(c, b)| *b = 0.5 * (*b + there[seen::opposite(c)]));
+        }
+        Glimpse { points: points.map(|p| (p - origin) / scale), sure, parts: Some(SeenParts { parts, scale, origin }) }
     }
-    let mirrored: Vec<f32> = (0..SIZE * SIZE).flat_map(|i| picture[(i / SIZE * SIZE + SIZE - 1 - i % SIZE) * 4..][..4].to_vec()).collect();
-    let (straight, turned) = (finder.look(&picture), finder.look(&mirrored));
-    let (mut points, mut sure) = (straight.points, straight.sure);
-    for k in 0..KEYPOINT_COUNT {
-        let m = other_side(k);
-        let there = Vec2::new(SIZE as f32 - turned.points[m].x, turned.points[m].y);
-        let share = turned.sure[m] / (sure[k] + turned.sure[m]).max(1e-6);
-        let differ = points[k].distance(there) / DIFFER;
-        points[k] = points[k].lerp(there, share);
-        sure[k] = 0.5 * (sure[k] + turned.sure[m]) * (1.0 - differ).max(0.0);
+
+    /// The keypoints, and how sure it is of limbs and trunk.
+    ///
+    /// # Errors
+    /// Names the joints that are not seen.
+    pub fn keypoints(&self) -> Result<([Vec2; KEYPOINT_COUNT], f32), AvatarError> {
+        let body: Vec<usize> = (0..KEYPOINT_COUNT).filter(|k| !["eye", "ear", "nose"].iter().any(|n| SKELETON.keypoints[*k].name.contains(n))).collect();
+        let all = body.iter().map(|k| self.sure[*k]).sum::<f32>() / body.len() as f32;
+        let unseen: Vec<String> = body.iter().filter(|k| self.sure[**k] < LEAST_SURE).map(|k| SKELETON.keypoints[*k].name.replace('_', " ")).collect();
+        if all < LEAST_SURE_ALL || unseen.len() > 2 {
+            return Err(AvatarError::Unclear(if unseen.is_empty() { "it is not like a figure that stands".into() } else { format!("not seen: {}", unseen.join(", ")) }));
+        }
+        Ok((self.points, all))
     }
-    let body: Vec<usize> = (0..KEYPOINT_COUNT).filter(|k| !["eye", "ear", "nose"].iter().any(|n| SKELETON.keypoints[*k].name.contains(n))).collect();
-    let all = body.iter().map(|k| sure[*k]).sum::<f32>() / body.len() as f32;
-    let unseen: Vec<String> = body.iter().filter(|k| sure[**k] < LEAST_SURE).map(|k| SKELETON.keypoints[*k].name.replace('_', " ")).collect();
-    if all < LEAST_SURE_ALL || unseen.len() > 2 {
-        return Err(AvatarError::Unclear(if unseen.is_empty() { "it is not like a figure that stands".into() } else { format!("not seen: {}", unseen.join(", ")) }));
-    }
-    Ok((points.map(|p| (p - origin) / scale), all))
 }
 
 fn lowest_row(image: &super::Image) -> f32 {

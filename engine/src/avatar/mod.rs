@@ -22,6 +22,7 @@ mod parts_tests;
 mod picture;
 mod rig;
 pub mod rigged;
+mod seen;
 mod segment;
 mod sidecar;
 mod springs;
@@ -172,6 +173,8 @@ pub struct Avatar {
     pub face: Face,
     /// Regions that hang from the head and swing, pixels of `reference`.
     pub loose: Vec<LoosePart>,
+    /// The part of every pixel of `reference` as the network sees it or a rig knows it; without it the rules find it.
+    pub found: Option<PartMap>,
     /// What a person painted over the parts that were found; of the size of `reference`.
     pub paint: Option<PartMap>,
     /// The same character seen from behind, if there is a picture of that: an avatar of its own, without a face and without a back.

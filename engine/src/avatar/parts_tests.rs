@@ -2,7 +2,9 @@
 
 use glam::Vec2;
 
-use super::tests::{dancing, figure, picture};
+use super::finder::{CLASSES, SIZE};
+use super::seen::SeenParts;
+use super::tests::{dancing, figure, finder, picture};
 use super::*;
 use crate::pose::Camera;
 
@@ -196,4 +198,77 @@ fn loose_parts_outlive_corrections_and_files() {
     assert_eq!(again.loose, avatar.loose);
     assert_eq!(again.rig.hair, avatar.rig.hair);
     assert_eq!(again.vertices, avatar.vertices);
+}
+
+/// The figure cut by what a network believes of a disc about a place, who knows nothing of the rest.
+fn cut(avatar: &Avatar, at: Vec2, radius: f32, class: usize, belief: f32) -> segment::Segmentation {
+    let scale = SIZE as f32 / avatar.reference.width.max(avatar.reference.height) as f32;
+    let rest = (1.0 - belief) / (CLASSES - 1) as f32;
+    let parts = (0..SIZE * SIZE).flat_map(|i| {
+        let there = Vec2::new((i % SIZE) as f32 + 0.5, (i / SIZE) as f32 + 0.5) / scale;
+        let near = there.distance(at) < radius;
+        (0..CLASSES).map(move |c| if !near { 0.0 } else if c == class { belief } else { rest })
+    });
+    let seen = SeenParts { parts: parts.collect(), scale, origin: Vec2::ZERO };
+    segment::label(&avatar.reference, &avatar.rig, segment::Hints { seen: Some(seen), ..segment::Hints::default() })
+}
+
+#[test]
+fn the_network_overrules_the_rules_only_where_it_is_sure() {
+    let (avatar, _) = figure();
+    let hand = hand(&avatar);
+    let width = avatar.reference.width as usize;
+    let at = |seg: &segment::Segmentation, p: Vec2| seg.label[p.y as usize * width + p.x as usize];
+    let ruled = segment::label(&avatar.reference, &avatar.rig, segment::Hints::default());
+    assert_eq!(at(&ruled, hand), segment::arm(0) as u8);
+    assert_eq!(at(&cut(&avatar, hand, 24.0, 0, 0.99), hand), segment::TORSO as u8, "it is sure");
+    assert_eq!(at(&cut(&avatar, hand, 24.0, 0, 0.6), hand), segment::arm(0) as u8, "it is not");
+    assert_eq!(at(&cut(&avatar, hand, 3.0, 0, 0.99), hand), segment::arm(0) as u8, "a speck is no part");
+    // Where it says nothing, or what the rules say, all is as they say but for a pixel here and there.
+    let same = cut(&avatar, hand, 24.0, 2, 0.99);
+    let others = same.label.iter().zip(&ruled.label).filter(|(a, b)| a != b).count();
+    assert!(others * 200 < ruled.label.iter().filter(|l| **l != 255).count(), "{others} pixels");
+}
+
+#[test]
+fn hair_that_was_seen_is_the_heads() {
+    let (avatar, _) = figure();
+    let (chest, width) = (avatar.keypoints[keypoint("pelvis")].lerp(avatar.keypoints[keypoint("neck")], 0.5), avatar.reference.width as usize);
+    let i = chest.y as usize * width + chest.x as usize;
+    let haired = cut(&avatar, chest, 18.0, seen::HAIR as usize, 0.99);
+    assert_eq!((haired.label[i], haired.found.as_ref().unwrap().parts()[i]), (segment::HEAD as u8, parts::HAIR));
+}
+
+#[test]
+fn the_trunk_goes_on_behind_hair_that_was_seen_before_it() {
+    let (avatar, _) = figure();
+    let chest = avatar.keypoints[keypoint("pelvis")].lerp(avatar.keypoints[keypoint("neck")], 0.5);
+    let mut found = avatar.found_parts();
+    found = found.under(Some(&disc(&avatar, chest, 14.0, parts::HAIR)));
+    let torso = |found: PartMap| {
+        let seg = segment::segment(&avatar.reference, &avatar.rig, segment::Hints { found: Some(found), ..segment::Hints::default() });
+        let torso = &seg.pictures[segment::TORSO];
+        torso.rgba[((chest.y as usize - torso.y0) * torso.width + chest.x as usize - torso.x0) * 4 + 3]
+    };
+    assert_eq!(torso(found.clone()), 255);
+    // Were it the face there, nothing of the trunk would be behind it.
+    assert_eq!(torso(avatar.found_parts().under(Some(&disc(&avatar, chest, 14.0, parts::HEAD)))), 0);
+}
+
+#[test]
+fn what_was_found_outlives_dragged_joints_and_files() {
+    let (w, h, rgba, sidecar) = picture();
+    let (avatar, _) = Avatar::import(w, h, rgba, Some(&sidecar), Some(&mut finder())).unwrap();
+    let found = avatar.found.clone().expect("the network looked");
+    let at = |name: &str| {
+        let p = avatar.keypoints[keypoint(name)];
+        found.parts()[p.y as usize * found.size().0 as usize + p.x as usize]
+    };
+    assert_eq!(["pelvis", "nose", "left_elbow", "right_wrist", "left_knee", "right_ankle"].map(at), [1, 2, 3, 4, 5, 6]);
+    let read = Avatar::from_bytes(&avatar.to_bytes().unwrap()).unwrap();
+    assert!(read == avatar);
+    assert!(read.found_parts() == found);
+    let mut points = read.points();
+    points.keypoints.get_mut("right_knee").unwrap()[0] -= 6.0;
+    assert!(read.corrected(&points).unwrap().0.found == Some(found));
 }

@@ -5,6 +5,7 @@
 
 use glam::Vec2;
 
+use super::seen::{self, SeenParts};
 use super::{Image, PartMap, parts, rig::Rig};
 
 /// Parts with a picture of their own; arms and legs hold two layers each.
@@ -18,7 +19,7 @@ pub(crate) const fn leg(side: usize) -> usize {
     4 + side
 }
 
-const NONE: u8 = 255;
+pub(super) const NONE: u8 = 255;
 
 /// One part's picture in figure coordinates.
 pub(crate) struct PartPicture {
@@ -45,11 +46,17 @@ pub(crate) struct Segmentation {
     pub loose: Vec<Loose>,
     /// Over `label`, which it has changed already: what is left of it to say is where hair hangs.
     pub paint: Option<PartMap>,
+    /// Under the paint: what the network or a rig found, likewise.
+    pub found: Option<PartMap>,
 }
 
-/// What a person says beyond joints, in figure coordinates.
+/// What is known beyond joints, in figure coordinates.
 #[derive(Default)]
 pub(crate) struct Hints {
+    /// What the network saw of this figure: weighed against the rules.
+    pub seen: Option<SeenParts>,
+    /// Of the figure's size, in place of the rules: found before, or known from a rig.
+    pub found: Option<PartMap>,
     pub skirt: Option<bool>,
     pub loose: Vec<Loose>,
     /// Of the figure's size: overrules what is seen.
@@ -82,20 +89,22 @@ impl Loose {
 }
 
 impl Segmentation {
-    /// Shares of the pixels near a place that are painted as head and as hair.
+    /// Shares of the pixels near a place that are painted as head, and painted or found as hair.
     pub fn painted_head(&self, p: Vec2) -> (f32, f32) {
         const NEAR: f32 = 6.0;
-        let Some(paint) = &self.paint else { return (0.0, 0.0) };
-        let (w, h) = (paint.size().0 as usize, paint.size().1 as usize);
+        let Some((w, h)) = self.paint.as_ref().or(self.found.as_ref()).map(PartMap::size) else { return (0.0, 0.0) };
+        let (w, h) = (w as usize, h as usize);
+        let of = |map: &Option<PartMap>, i: usize| map.as_ref().map_or(0, |m| m.parts()[i]);
         let range = |v: f32, most: usize| (v - NEAR).max(0.0) as usize..((v + NEAR).max(0.0) as usize).min(most);
         let (mut all, mut head, mut hair) = (0.0f32, 0.0, 0.0);
         for y in range(p.y, h) {
             for x in range(p.x, w) {
                 if self.label[y * w + x] == HEAD as u8 {
                     all += 1.0;
-                    match paint.parts()[y * w + x] {
-                        parts::HEAD => head += 1.0,
-                        parts::HAIR => hair += 1.0,
+                    // That nobody found it to swing does not hold it fast: only who paints it as head says so.
+                    match (of(&self.paint, y * w + x), of(&self.found, y * w + x)) {
+                        (parts::HEAD, _) => head += 1.0,
+                        (parts::HAIR, _) | (0, parts::HAIR) => hair += 1.0,
                         _ => {}
                     }
                 }
@@ -105,10 +114,10 @@ impl Segmentation {
     }
 }
 
-struct Grid {
-    w: usize,
-    h: usize,
-    inside: Vec<bool>,
+pub(super) struct Grid {
+    pub w: usize,
+    pub h: usize,
+    pub inside: Vec<bool>,
 }
 
 impl Grid {
@@ -286,7 +295,8 @@ pub(crate) fn label(figure: &Image, rig: &Rig, hints: Hints) -> Segmentation {
             }
         }
     }
-    let hem = if hints.skirt == Some(false) { None } else { find_hem(&g, rig, hints.skirt == Some(true)) };
+    let skirt = hints.skirt.or_else(|| hints.seen.as_ref().filter(|s| s.skirted(&g)).map(|_| true));
+    let hem = if skirt == Some(false) { None } else { find_hem(&g, rig, skirt == Some(true)) };
     if let Some(hem) = hem {
         // Nothing above the hem is leg; the whole width between the hips and the hem is torso.
         for s in sources.iter_mut() {
@@ -301,7 +311,26 @@ pub(crate) fn label(figure: &Image, rig: &Rig, hints: Hints) -> Segmentation {
         let (a, b) = (&figure.rgba[i * 4..i * 4 + 4], &figure.rgba[j * 4..j * 4 + 4]);
         a.iter().zip(b).map(|(x, y)| x.abs_diff(*y) as u32).max().unwrap_or(0) / 4
     };
-    let mut label = g.spread(&sources, |i, j| g.inside[j].then(|| edge(i, j)));
+    let across = |i: usize, j: usize| g.inside[j].then(|| edge(i, j));
+    let mut label = g.spread(&sources, across);
+    let mut found = hints.found;
+    if let Some(seen) = &hints.seen {
+        let classes = g.spread(&seen.sure(&g, &label, &sources), across);
+        // Where nothing was reached the rules stand.
+        for (label, &class) in label.iter_mut().zip(&classes).filter(|(_, c)| **c != NONE) {
+            *label = seen::part(class);
+        }
+        let map = label.iter().zip(&classes).zip(&g.inside).map(|((&label, &class), inside)| match class {
+            _ if !inside || label == NONE => 0,
+            seen::HAIR => parts::HAIR,
+            _ => label + 1,
+        });
+        found = Some(PartMap::new(figure.width, figure.height, map.collect()));
+    } else if let Some(found) = &found {
+        for (label, &part) in label.iter_mut().zip(found.parts()).filter(|(_, p)| **p > 0) {
+            *label = if part == parts::HAIR { HEAD as u8 } else { part - 1 };
+        }
+    }
     if let Some(hem) = hem {
         let legs = [leg(0) as u8, leg(1) as u8];
         for i in 0..w * h {
@@ -336,7 +365,7 @@ pub(crate) fn label(figure: &Image, rig: &Rig, hints: Hints) -> Segmentation {
             }
         }
     }
-    Segmentation { label, arm_radius, leg_radius, neck_radius, pictures: Vec::new(), hem, loose: hints.loose, paint: hints.paint }
+    Segmentation { label, arm_radius, leg_radius, neck_radius, pictures: Vec::new(), hem, loose: hints.loose, paint: hints.paint, found }
 }
 
 /// A skirt or robe: between the hips and the ankles the legs' middle is covered, and the figure is wide there.
@@ -442,6 +471,9 @@ fn picture(figure: &Image, rig: &Rig, seg: &Segmentation, part: usize) -> PartPi
     if part == TORSO {
         under_arms(w, rig, seg, &mut cover, &mut fill);
     }
+    if part == arm(0) || part == arm(1) {
+        under_hair(w, h, rig, seg, part - arm(0), &mut cover, &mut fill);
+    }
     if part >= leg(0) && seg.hem.is_some() {
         under_skirt(w, h, rig, seg, part - leg(0), &mut cover, &mut fill);
     }
@@ -472,6 +504,24 @@ fn picture(figure: &Image, rig: &Rig, seg: &Segmentation, part: usize) -> PartPi
     out
 }
 
+/// An upper arm goes on behind hair that hangs before it.
+fn under_hair(w: usize, h: usize, rig: &Rig, seg: &Segmentation, side: usize, cover: &mut [u8], fill: &mut [bool]) {
+    let Some(found) = &seg.found else { return };
+    let (a, b, radius) = (rig.shoulders[side], rig.elbows[side], seg.arm_radius[side]);
+    let (low, high) = (a.min(b) - radius, a.max(b) + radius);
+    for y in low.y.max(0.0) as usize..(high.y.max(0.0) as usize).min(h) {
+        for x in low.x.max(0.0) as usize..(high.x.max(0.0) as usize).min(w) {
+            let i = y * w + x;
+            let p = Vec2::new(x as f32, y as f32) + 0.5;
+            let along = ((p - a).dot(b - a) / a.distance_squared(b).max(1.0)).clamp(0.0, 1.0);
+            if found.parts()[i] == parts::HAIR && seg.label[i] == HEAD as u8 && p.distance(a.lerp(b, along)) < radius {
+                fill[i] = true;
+                cover[i] = 255;
+            }
+        }
+    }
+}
+
 /// The torso goes on behind an arm that covers it: every row is filled between its own outer pixels.
 fn under_arms(w: usize, rig: &Rig, seg: &Segmentation, cover: &mut [u8], fill: &mut [bool]) {
     let top = rig.shoulders[0].y.min(rig.shoulders[1].y) as usize;
@@ -485,8 +535,9 @@ fn under_arms(w: usize, rig: &Rig, seg: &Segmentation, cover: &mut [u8], fill: &
         let is = |i: &usize| seg.label[*i] == TORSO as u8 && !beside(*i);
         let (Some(first), Some(last)) = (row.clone().find(is), row.rev().find(is)) else { continue };
         for i in first..=last {
-            let part = seg.label[i];
-            if part == arm(0) as u8 || part == arm(1) as u8 {
+            // Hair that was seen hanging there lifts as well.
+            let hair = || seg.label[i] == HEAD as u8 && seg.found.as_ref().is_some_and(|f| f.parts()[i] == parts::HAIR);
+            if seg.label[i] == arm(0) as u8 || seg.label[i] == arm(1) as u8 || hair() {
                 fill[i] = true;
                 cover[i] = 255;
             }

@@ -39,7 +39,7 @@ pub(crate) fn picture() -> (u32, u32, Vec<u8>, Sidecar) {
     (w, h, painted(w, h, &capsules), sidecar)
 }
 
-fn finder() -> FigureFinder {
+pub(super) fn finder() -> FigureFinder {
     let weights = Weights::from_safetensors(include_bytes!("../../../models/figure.safetensors")).expect("weights");
     FigureFinder::new(&Backend::Cpu(cpu::Pool::new(1)), &weights).expect("weights that fit")
 }
@@ -227,6 +227,13 @@ fn the_finder_sees_what_it_saw_in_training() {
     for (i, m) in mask.iter().enumerate() {
         let at = (i / 16 * 8) * 128 + i % 16 * 8;
         assert!((seen.mask[at] - m).abs() < 1e-3, "{i}");
+    }
+    let (shape, parts) = golden.get("parts").unwrap();
+    assert_eq!(shape, [8, 16, 16]);
+    for (i, p) in parts.iter().enumerate() {
+        let (class, cell) = (i / 256, i % 256);
+        let at = ((cell / 16 * 8) * 128 + cell % 16 * 8) * 8 + class;
+        assert!((seen.parts[at] - p).abs() < 2e-3, "{class} at {cell}: {} {p}", seen.parts[at]);
     }
 }
 

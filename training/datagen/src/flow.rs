@@ -76,6 +76,11 @@ impl Surface {
         Surface { places: drawn.vertices.iter().map(|v| v.position).collect(), front, side, scale, offset: own_low - low * scale, owners, width }
     }
 
+    /// A place in the drawn reference is in the avatar's at it times the first plus the second.
+    pub fn to_avatar(&self) -> (f32, Vec2) {
+        (self.scale, self.offset)
+    }
+
     /// `FLOW_GRID`^2 times x and y, in `PARTS` of a pixel of the square frame: what the truth shows in the middle of a cell
     /// lies that much farther on in the warp. `truth` has just drawn `vertices`, `picture` is the warp.
     pub fn flow(&self, character: &Character, vertices: &[Screen], truth: &Raster, avatar: &Avatar, frame: &PuppetFrame, picture: &PuppetPicture) -> Vec<i16> {

@@ -20,6 +20,7 @@ use crate::flow::Surface;
 use crate::colour::{hsv, to_hsv};
 use odori_engine::avatar::rigged::raster::{Raster, Shading, Style, Texture};
 use crate::rng::Rng;
+use odori_engine::avatar::rigged::shown::Shown;
 use odori_engine::avatar::rigged::stage::Actor;
 
 /// Side of the picture that avatars are made from, pixels.
@@ -35,6 +36,9 @@ pub struct Look {
     surface: Surface,
     /// Premultiplied, size * size * 4.
     pub reference: Vec<u8>,
+    /// size * size: which part of the body `reference` shows, as its bones tell it; then as the engine's rules do.
+    pub parts: Vec<u8>,
+    pub ruled_parts: Vec<u8>,
     pub reference_keypoints: [Vec2; KEYPOINT_COUNT],
 }
 
@@ -120,8 +124,28 @@ impl Look {
             .with_context(|| format!("{}: the engine cannot import it", character.name))?;
         let surface = Surface::new(&avatar, &drawn, &studio.reference, REFERENCE_PX);
         let (reference, scale, origin) = avatar.fitted(studio.size);
+        let shown = Shown::new(&character, &drawn, &studio.reference, REFERENCE_PX).parts();
+        let (into, corner) = surface.to_avatar();
+        // The middle of each pixel: in the avatar's picture, then in what was drawn.
+        let look_up = |i: usize| {
+            let p = Vec2::new((i % studio.size) as f32, (i / studio.size) as f32) + 0.5;
+            let own = (p - origin) / scale;
+            (own, (own - corner) / into)
+        };
+        let picked = |p: Vec2, map: &[u8], width: usize| {
+            let (x, y) = (p.x.floor(), p.y.floor());
+            let inside = x >= 0.0 && y >= 0.0 && (x as usize) < width && (y as usize) < map.len() / width;
+            if inside { map[y as usize * width + x as usize] } else { 0 }
+        };
+        let rules = avatar.found_parts();
+        let (mut parts, mut ruled_parts) = (Vec::new(), Vec::new());
+        for i in 0..studio.size * studio.size {
+            let (own, there) = look_up(i);
+            parts.push(picked(there, &shown, REFERENCE_PX));
+            ruled_parts.push(picked(own, rules.parts(), rules.size().0 as usize));
+        }
         let reference_keypoints = avatar.keypoints.map(|k| k * scale + origin);
-        Ok(Look { style, avatar, surface, reference, reference_keypoints, character })
+        Ok(Look { style, avatar, surface, reference, parts, ruled_parts, reference_keypoints, character })
     }
 
     /// Renders the window's shown frames, true and warped, in one camera.

@@ -120,6 +120,8 @@ impl Plan {
             out.push(Record {
                 sample: look.sample(&window, &mut rng, studio),
                 reference: look.reference.clone(),
+                parts: look.parts.clone(),
+                ruled_parts: look.ruled_parts.clone(),
                 reference_keypoints: look.reference_keypoints.iter().flat_map(|k| [k.x, k.y]).collect(),
                 token_rows: (0..frames).map(|f| (window.row + f) as i32).collect(),
                 character: task.character as i32,

@@ -14,6 +14,9 @@ use crate::look::{HEAD_GRID, Sample};
 pub struct Record {
     pub sample: Sample,
     pub reference: Vec<u8>,
+    /// size * size
+    pub parts: Vec<u8>,
+    pub ruled_parts: Vec<u8>,
     /// 24 * (x, y)
     pub reference_keypoints: Vec<f32>,
     pub token_rows: Vec<i32>,
@@ -38,6 +41,8 @@ pub fn write(
     let i = |f: &dyn Fn(&Record) -> i32| -> Vec<u8> { records.iter().flat_map(|r| f(r).to_le_bytes()).collect() };
     let tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = vec![
         ("reference", Dtype::U8, vec![k, size, size, 4], bytes(&|r| &r.reference)),
+        ("parts", Dtype::U8, vec![k, size, size], bytes(&|r| &r.parts)),
+        ("ruled_parts", Dtype::U8, vec![k, size, size], bytes(&|r| &r.ruled_parts)),
         ("reference_keypoints", Dtype::F32, vec![k, 24, 2], bytes(&|r| bytemuck::cast_slice(&r.reference_keypoints))),
         ("truth", Dtype::U8, vec![k, frames, size, size, 4], bytes(&|r| &r.sample.truth)),
         ("puppet", Dtype::U8, vec![k, frames, size, size, 4], bytes(&|r| &r.sample.puppet)),

@@ -9,6 +9,7 @@ pub mod colour;
 pub mod glb;
 pub mod raster;
 pub mod retarget;
+pub mod shown;
 pub mod springs;
 pub mod stage;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use glam::{Quat, Vec2, Vec3};
 
 use self::character::{Character, reference_pose};
 use self::raster::{Raster, Shading, Style};
+use self::shown::Shown;
 use self::stage::Actor;
 use super::{Avatar, AvatarError, Face, ImportReport, REFERENCE_MAX, Sidecar};
 use crate::pose::{Camera, Pose};
@@ -68,11 +70,13 @@ fn side(character: &Character, style: &Style, pose: Pose, face: Option<Face>) ->
         return Err(AvatarError::Rigged("its mesh has no size".into()));
     }
     let camera = Camera { centre: (low + high) * 0.5, scale: FILLS * px / span.max_element(), width: px, height: px };
-    let drawn = actor.draw(&pose, &camera, &mut Raster::new(REFERENCE_MAX as usize, SAMPLES));
+    let mut raster = Raster::new(REFERENCE_MAX as usize, SAMPLES);
+    let drawn = actor.draw(&pose, &camera, &mut raster);
+    let parts = Shown::new(character, &drawn, &raster, REFERENCE_MAX as usize).belief();
     let keypoints = SKELETON.keypoints.iter().zip(&drawn.keypoints).map(|(k, p)| (k.name.clone(), p.clamp(Vec2::ZERO, Vec2::splat(px - 1.0)).to_array())).collect();
     // Where its left lies at the picture's left, it is taken for a front whose sides were given the other way round: as a back is.
     let sidecar = Sidecar { width: REFERENCE_MAX, height: REFERENCE_MAX, keypoints, name: None, loose: Vec::new(), skirt: None, face };
-    Avatar::import(REFERENCE_MAX, REFERENCE_MAX, straight(&drawn.rgba), Some(&sidecar), None)
+    Avatar::import_known(REFERENCE_MAX, straight(&drawn.rgba), &sidecar, &parts)
 }
 
 /// Premultiplied to straight alpha.

@@ -135,6 +135,17 @@ fn a_vrm_of_either_version_and_facing_stands_in_its_picture_with_its_own_joints(
             assert_eq!(avatar.reference.rgba[((p.y * avatar.reference.width + p.x) * 4 + 3) as usize], 255, "{name} lies on the figure");
         }
         let back = avatar.back.as_ref().expect("it was drawn from behind too");
+        // Parts are the bones' own; on the back, too, its left is what is called left.
+        for side in [&avatar, back] {
+            let parts = side.found.as_ref().expect("a rig knows its parts");
+            let part = |name: &str, to: &str, share: f32| {
+                let [a, b] = [name, to].map(|n| side.keypoints[SKELETON.keypoint_named(n).unwrap()]);
+                let p = a.lerp(b, share).as_uvec2();
+                parts.parts()[(p.y * parts.size().0 + p.x) as usize]
+            };
+            let found = [part("pelvis", "neck", 0.5), part("left_elbow", "left_wrist", 0.5), part("right_elbow", "right_wrist", 0.5), part("left_knee", "left_ankle", 0.5), part("right_knee", "right_ankle", 0.5)];
+            assert_eq!(found, [1, 3, 4, 5, 6]);
+        }
         for (name, there) in SKELETON.keypoints.iter().map(|k| &k.name).zip(back.keypoints) {
             let mirrored = if name.contains("toe") || name.contains("nose") || name.contains("eye") { continue } else { at(name) };
             assert!(there.distance(mirrored) < 0.03 * h, "{name} of a symmetric body: {there} behind, {mirrored} in front");
