@@ -393,14 +393,30 @@ fn foot(rotation: Quat, forward: Vec3, rest: Vec2, lift: f32, ankle: Vec2, shin:
     t
 }
 
-/// A side of a skirt leans part of the way with its thigh.
+/// How much of its leg's lean a side of a short skirt takes part in, and one of a skirt that ends well below the knee: that has the shin in it.
+const SHORT_SKIRT: f32 = 0.55;
+const LONG_SKIRT: f32 = 0.95;
+/// Most that it leans, radians.
+const SKIRT_LEAN: f32 = 1.1;
+
+/// A side of a skirt leans with what of its leg it covers.
 fn skirt(rig: &Rig, bones: &[BoneTransform; BONES], s: usize) -> BoneTransform {
     let pelvis = &bones[bone::PELVIS];
-    let thigh = bones[bone::upper_leg(s)].angle;
-    let angle = pelvis.angle + wrap(thigh - pelvis.angle, 0.0).clamp(-1.1, 1.1) * 0.55;
-    let to = bones[bone::hip(s)].apply(rig.hips[s]);
+    let (hip, knee, ankle) = (rig.hips[s], rig.knees[s], rig.ankles[s]);
+    let below = ((rig.hem.unwrap_or(knee.y) - knee.y) / (ankle.y - knee.y).max(1.0)).clamp(0.0, 1.0);
+    let to = bones[bone::hip(s)].apply(hip);
+    let lean = |rest: Vec2, moved: Vec2| {
+        // A leg that points at the viewer leans nowhere.
+        let seen = (moved.length() / rest.length().max(1.0)).min(1.0);
+        wrap(rest.angle_to(moved) - pelvis.angle, 0.0).clamp(-SKIRT_LEAN, SKIRT_LEAN) * seen
+    };
+    let (bent, foot) = (bones[bone::upper_leg(s)].apply(knee), bones[bone::lower_leg(s)].apply(ankle));
+    // Where the leg bends, the knee or the shin is what stretches the cloth.
+    let leans = [lean(knee - hip, bent - to), lean(knee.lerp(ankle, below) - hip, bent.lerp(foot, below) - to)];
+    let most = if leans[0].abs() > leans[1].abs() { leans[0] } else { leans[1] };
+    let angle = pelvis.angle + most * (SHORT_SKIRT + (LONG_SKIRT - SHORT_SKIRT) * (2.0 * below).min(1.0));
     let mut t = BoneTransform { bulge: [0.0; 2], angle, ..*pelvis };
-    t.offset = (to - t.linear() * rig.hips[s]).into();
+    t.offset = (to - t.linear() * hip).into();
     t
 }
 

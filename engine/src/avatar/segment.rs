@@ -545,7 +545,7 @@ fn under_arms(w: usize, rig: &Rig, seg: &Segmentation, cover: &mut [u8], fill: &
     }
 }
 
-/// A leg goes on up under a skirt to its hip, as wide as it is below the hem.
+/// A leg goes on up under a skirt, to its hip if that is short, as wide as it is below the hem.
 fn under_skirt(w: usize, h: usize, rig: &Rig, seg: &Segmentation, side: usize, cover: &mut [u8], fill: &mut [bool]) {
     let (a, b) = (rig.hips[side], rig.ankles[side]);
     let hem = seg.hem.unwrap_or(b.y);
@@ -554,7 +554,9 @@ fn under_skirt(w: usize, h: usize, rig: &Rig, seg: &Segmentation, side: usize, c
     let widths = rows.iter().map(|&y| (y * w..(y + 1) * w).filter(is).count());
     let half = (widths.max().unwrap_or(0) as f32 * 0.5).clamp(3.0, seg.leg_radius[side].max(3.0));
     let knee = rig.knees[side];
-    for y in a.y.max(0.0) as usize..(hem as usize + 3).min(h) {
+    // Of what a long skirt hides only shoes may be seen, whose colour a knee has not: nothing of it comes out above.
+    let top = if hem > knee.y { hem.midpoint(knee.y) } else { a.y };
+    for y in top.max(0.0) as usize..(hem as usize + 3).min(h) {
         let t = y as f32;
         let centre = if t < knee.y {
             a.lerp(knee, ((t - a.y) / (knee.y - a.y).max(1.0)).clamp(0.0, 1.0)).x

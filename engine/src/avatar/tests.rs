@@ -320,6 +320,29 @@ fn a_file_gives_back_the_same_avatar() {
     assert!(Avatar::from_bytes(&other.to_bytes().unwrap()).is_err());
 }
 
+/// A leg once stood beside the long skirt that it was in.
+#[test]
+fn a_long_skirt_leans_as_far_as_its_leg_and_a_short_one_half() {
+    let (mut avatar, _) = figure();
+    let leans = |avatar: &Avatar, turn: Quat| {
+        let mut pose = Pose::default();
+        pose.rotations[Bone::named("leftUpperLeg").unwrap().index()] = turn;
+        let frame = drive(avatar, &pose, &Camera::full_body(512.0, 512.0));
+        (frame.bones[bone::skirt(0)].angle, frame.bones[bone::upper_leg(0)].angle)
+    };
+    let aside = Quat::from_rotation_z(0.6);
+    let (knee, ankle) = (avatar.rig.knees[0].y, avatar.rig.ankles[0].y);
+    avatar.rig.hem = Some(knee - 30.0);
+    let (short, leg) = leans(&avatar, aside);
+    assert!(leg.abs() > 0.3 && (0.4..0.7).contains(&(short / leg)), "{short} of {leg}");
+    avatar.rig.hem = Some(knee.midpoint(ankle));
+    let (long, leg) = leans(&avatar, aside);
+    assert!((0.85..1.0).contains(&(long / leg)), "{long} of {leg}");
+    // A leg raised towards the viewer does not take it aside.
+    let (raised, _) = leans(&avatar, Quat::from_rotation_x(-1.5) * Quat::from_rotation_z(0.1));
+    assert!(raised.abs() < 0.35, "{raised}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
