@@ -177,7 +177,7 @@ impl Avatar {
     ) -> Result<(Avatar, ImportReport), AvatarError> {
         let map = |p: Vec2| (p - Vec2::from(figure.origin)) * figure.scale;
         let mut notes = Vec::new();
-        let mut glimpse = finder.map(|finder| Glimpse::of(finder, &figure.image));
+        let glimpse = finder.map(|finder| Glimpse::of(finder, &figure.image));
         let (keypoints, keypoints_from, confidence, inferred): ([Vec2; KEYPOINT_COUNT], _, _, _) = match given {
             Some(g) => {
                 if g.swapped {
@@ -191,7 +191,7 @@ impl Avatar {
                 (points, "network", confidence, Vec::new())
             }
         };
-        layers.seen = layers.seen.or_else(|| glimpse.as_mut()?.parts.take());
+        layers.seen = layers.seen.or_else(|| glimpse.map(|g| g.parts));
         // The sidecar may have been made for another size of the same picture.
         let own = sidecar.map_or(Vec2::ONE, |s| Vec2::new(width as f32 / s.width as f32, height as f32 / s.height as f32));
         let loose: Vec<LoosePart> = sidecar.map_or_else(Vec::new, |s| s.loose.iter().map(|l| l.mapped(|p| map(p * own))).collect());
@@ -281,7 +281,7 @@ pub(super) struct Glimpse {
     /// Pixels of the figure's picture, and how sure that is.
     points: [Vec2; KEYPOINT_COUNT],
     sure: [f32; KEYPOINT_COUNT],
-    parts: Option<SeenParts>,
+    parts: SeenParts,
 }
 
 impl Glimpse {
@@ -322,7 +322,7 @@ impl Glimpse {
             let there = &turned.parts[turn(i) * finder::CLASSES..][..finder::CLASSES];
             pixel.iter_mut().enumerate().for_each(|(c, b)| *b = 0.5 * (*b + there[seen::opposite(c)]));
         }
-        Glimpse { points: points.map(|p| (p - origin) / scale), sure, parts: Some(SeenParts { parts, scale, origin }) }
+        Glimpse { points: points.map(|p| (p - origin) / scale), sure, parts: SeenParts { parts, scale, origin } }
     }
 
     /// The keypoints, and how sure it is of limbs and trunk.

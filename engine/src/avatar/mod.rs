@@ -4,6 +4,7 @@
 //! 3D pose into 2D bone transforms in the avatar's own proportions. Nothing here opens files or draws.
 
 mod back;
+mod cutout;
 mod drive;
 mod expression;
 mod face;
