@@ -123,13 +123,14 @@ fn a_dancer_who_turns_away_shows_the_back_and_else_the_front() {
     let (whole, _) = kana().with_back(include_bytes!("../../assets/avatars/kana-back.png"), None).unwrap();
     let seen = dance(whole);
     let shoulders = ["leftUpperArm", "rightUpperArm"].map(|name| Bone::named(name).unwrap().index());
-    let (mut fronts, mut backs) = (0, 0);
+    let (mut fronts, mut backs, mut facing) = (0, 0, 0);
     for (n, (a, b)) in one_sided.iter().zip(&seen).enumerate() {
         assert!(a.pose == b.pose, "both dance the same");
         let [left, right] = shoulders.map(|s| a.pose.joints().positions[s]);
         let towards = (left.x - right.x) / left.distance(right);
-        // Near the profile either may be shown, as it was before.
-        if towards > 0.15 {
+        // Near the profile either may be shown, as it was before; and one gives way to the other in three frames.
+        facing = if towards > 0.15 { facing + 1 } else { 0 };
+        if facing > 3 {
             fronts += 1;
             assert!(a.rgba == b.rgba, "frame {n} faces the viewer by {towards}");
         } else if towards < -0.55 {
@@ -138,6 +139,14 @@ fn a_dancer_who_turns_away_shows_the_back_and_else_the_front() {
         }
     }
     assert!(fronts > 20 && backs > 20, "{fronts} fronts and {backs} backs were danced");
+    let change = |from: usize, to: usize| seen[from].rgba.iter().zip(&seen[to].rgba).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>();
+    let alike = |n: usize| one_sided[n].rgba == seen[n].rgba;
+    let turns: Vec<usize> = (1..seen.len() - 4).filter(|n| alike(n - 1) && !alike(*n)).collect();
+    assert!(!turns.is_empty());
+    for n in turns {
+        let share = change(n - 1, n) / change(n - 1, n + 4);
+        assert!(share < 0.7, "at frame {n} the back is there at once: {share} of the change");
+    }
 }
 
 #[test]

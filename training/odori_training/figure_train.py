@@ -3,9 +3,10 @@
     python -m odori_training.figure_train --data FRAMES --out OUT --minutes 30 [--drawings DIR]
     python -m odori_training.figure_train --data FRAMES --out OUT --minutes 0 --export ../models --version V
 
-Every look gives its reference (front, A-pose) and frames of its dances that face the viewer, with the true place of every joint.
+Every look gives its reference (A-pose, from the front, or from behind, which is told as a front whose left and right are exchanged) and
+frames of its dances that show the same side, with the true place of every joint.
 What they lack is added: outlines, paper and crayon, other colours, other proportions (the picture is bent, heads are blown up),
-grounds of any kind. Half of the pictures come with their alpha, half without.
+grounds of any kind, a few with nobody before them. Half of the pictures come with their alpha, half without.
 """
 
 import argparse
@@ -25,6 +26,8 @@ from .figure_model import GRID, KEYPOINTS, PARTS, PATCH, SIZE, FigureConfig, Fig
 from .compute import autocast
 
 BATCH = 24
+# Share of pictures that show a ground and nobody.
+NOBODY = 0.04
 LEARNING_RATE = 1.5e-3
 SEED = 11
 NAMES = [k["name"] for k in json.loads((sk.ROOT / "models/skeleton.json").read_text())["keypoints"]]
@@ -192,6 +195,11 @@ def batch(data, g, n=BATCH, plain=False):
     if not plain:
         rgb, alpha = drawn(rgb, alpha, g)
     known = (torch.rand(n, generator=g) < 0.5)[:, None, None, None]
+    if not plain:
+        nobody = torch.rand(n, generator=g) < NOBODY
+        rgb, alpha = (torch.where(nobody[:, None, None, None], 0.0, z) for z in (rgb, alpha))
+        w, part = torch.where(nobody[:, None], 0.0, w), torch.where(nobody[:, None, None], 0, part)
+        known = known & ~nobody[:, None, None, None]
     ground = torch.where(known, torch.full((n, 3, SIZE, SIZE), 0.5), grounds(n, g, pictures))
     seen = torch.where(known, alpha, torch.full_like(alpha, 0.5))
     return torch.cat([rgb + ground * (1 - alpha), seen], 1), p, w, alpha, part

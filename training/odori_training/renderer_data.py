@@ -70,7 +70,9 @@ class TokenTable:
             raise ValueError(f"{tokens_path} was not made from {clips_path}")
 
     def window(self, row: int):
-        """(8, 10) ids of the steps ending at that which holds `row`; "no token" before the clip."""
+        """(8, 10) ids of the steps ending at that which holds `row`; "no token" before the clip, and throughout for a row below zero."""
+        if row < 0:
+            return np.full((TOKEN_STEPS, TOKEN_SLOTS), NO_TOKEN, np.int64)
         clip = int(np.searchsorted(self.start, row, side="right")) - 1
         first, end = self.step_start[clip], self.step_start[clip + 1]
         last = min(first + (row - self.start[clip]) // 2, end - 1)

@@ -38,6 +38,14 @@ def test_parts_stay_with_their_joints(plain):
     assert seen > 40
 
 
+def test_where_nobody_is_nothing_is_asked_but_the_silhouette(monkeypatch):
+    monkeypatch.setattr("odori_training.figure_train.NOBODY", 1.0)
+    picture, _, weights, alpha, parts = batch(data(), torch.Generator().manual_seed(3), n=24)
+    assert not weights.any() and not alpha.any() and not parts.any()
+    assert picture[:, 3].eq(0.5).all(), "alpha is not known, or there would be nothing to find out"
+    assert picture[:, :3].std((1, 2, 3)).min() > 0, "there is a ground"
+
+
 def test_sides_are_exchanged_in_pairs():
     assert PART_SWAP[PART_SWAP.int()].tolist() == list(range(len(PARTS) + 1))
     assert PART_SWAP[1 + PARTS.index("left_leg")] == 1 + PARTS.index("right_leg")

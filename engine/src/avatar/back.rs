@@ -41,14 +41,14 @@ impl Avatar {
             let loose = self.loose.iter().map(|l| l.mapped(place)).collect();
             (self.keypoints.map(place), loose, "front", alike)
         } else {
-            let finder = finder.ok_or_else(|| AvatarError::Keypoints("the figure does not stand as it does in the front's picture".into()))?;
+            let finder = finder.as_deref_mut().ok_or_else(|| AvatarError::Keypoints("the figure does not stand as it does in the front's picture".into()))?;
             let (points, confidence) = Glimpse::of(finder, &image).keypoints()?;
             notes.push("it does not stand as in the front's picture: its joints were looked for".into());
             (points, Vec::new(), "network", confidence)
         };
         let size = (image.width, image.height);
         let figure = Figure { image, origin: [0.0; 2], scale: 1.0, ground };
-        let (back, report) = self.of_back(figure, size, points, loose)?;
+        let (back, report) = self.of_back(figure, size, points, loose, finder)?;
         // That left and right were exchanged needs no words here: a back's always are.
         Ok((back, ImportReport { keypoints_from, confidence, picture: [width, height], origin, scale, notes, ..report }))
     }
@@ -77,7 +77,14 @@ impl Avatar {
     }
 
     /// Of a figure whose joints are known, pixels of its picture.
-    fn of_back(&self, figure: Figure, size: (u32, u32), points: [Vec2; KEYPOINT_COUNT], loose: Vec<LoosePart>) -> Result<(Avatar, ImportReport), AvatarError> {
+    fn of_back(
+        &self,
+        figure: Figure,
+        size: (u32, u32),
+        points: [Vec2; KEYPOINT_COUNT],
+        loose: Vec<LoosePart>,
+        finder: Option<&mut FigureFinder>,
+    ) -> Result<(Avatar, ImportReport), AvatarError> {
         let sidecar = Sidecar {
             width: size.0,
             height: size.1,
@@ -89,7 +96,7 @@ impl Avatar {
         };
         // As a front: left is where the picture's right is.
         let given = sidecar.resolve(size.0, size.1)?;
-        Self::of_figure(figure, size, Some(&sidecar), Some(given), None, Layers::default())
+        Self::of_figure(figure, size, Some(&sidecar), Some(given), finder, Layers::default())
     }
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn keypoint(name: &str) -> usize {
 }
 
 /// The same keypoint of the other side; itself where there is none.
-pub(crate) fn other_side(k: usize) -> usize {
+pub fn other_side(k: usize) -> usize {
     static OTHER: LazyLock<[usize; KEYPOINT_COUNT]> = LazyLock::new(|| {
         std::array::from_fn(|k| match SKELETON.keypoints[k].name.split_once('_') {
             Some(("left", rest)) => keypoint(&format!("right_{rest}")),

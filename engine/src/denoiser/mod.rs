@@ -28,6 +28,8 @@ pub use network::{DenoiserConfig, KEYPOINTS, TOKEN_SLOTS, TOKEN_STEPS};
 
 /// Working sizes that the weights are made for.
 pub const SIZES: [usize; 3] = [128, 192, 256];
+/// Steps that are too many to be live.
+pub const MANY_STEPS: u32 = 16;
 /// Side of the patches that the network sees, working pixels.
 pub const PATCH: usize = 4;
 
@@ -192,7 +194,7 @@ impl Denoiser {
         self.last_index = None;
     }
 
-    /// Denoises one frame in 1, 2 or 4 steps. The same inputs since the last reset give the same picture.
+    /// Denoises one frame in 1, 2 or 4 steps, or in [`MANY_STEPS`], which the few are judged by. The same inputs since the last reset give the same picture.
     ///
     /// `frame_index` counts 30 Hz frames; frames may be left out, but a gap of more than a fifth of a second, or a
     /// step back, counts as a new scene. `seed` chooses the noise.
@@ -203,7 +205,7 @@ impl Denoiser {
         let pixels = self.size * self.size;
         length("the warp", input.warp.len(), pixels * 4)?;
         length("the validity", input.validity.len(), pixels)?;
-        if !matches!(steps, 1 | 2 | 4) {
+        if !matches!(steps, 1 | 2 | 4 | MANY_STEPS) {
             return Err(DenoiserError::Steps(steps));
         }
         if !self.has_reference {

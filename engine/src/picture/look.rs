@@ -31,6 +31,8 @@ pub struct Look {
     back: Option<Half>,
     /// The back is shown.
     behind: bool,
+    /// The frame that the other side had when it was turned away, and how many frames it still has to go.
+    leaving: Option<(PuppetFrame, u32)>,
     liveliness: Liveliness,
     /// What the face shows.
     pub(super) face: Expression,
@@ -44,6 +46,8 @@ pub(super) struct Half {
     pub puppet: Puppet,
     /// The working size that was asked for, then the smaller ones that the ladder may go down to.
     works: Vec<Work>,
+    /// Which of them made the newest picture; none did where the puppet was shown.
+    used: Option<usize>,
     springs: Springs,
     /// The newest pose, put on.
     pub frame: PuppetFrame,
@@ -53,6 +57,8 @@ pub(super) struct Half {
 /// more of a dancer who stands in profile, and who sways there does not flip to and fro.
 const AWAY: f32 = -0.35;
 const FRONT_AGAIN: f32 = -0.1;
+/// Frames that one side takes to give way to the other.
+const TURN_FRAMES: u32 = 3;
 
 /// The denoiser at one working size, held ready: all sizes run on the same weights.
 struct Work {
@@ -111,7 +117,7 @@ impl Half {
             work.step(&avatar, &frame, &[], 1, seed, 1)?;
             work.denoiser.reset();
         }
-        Ok(Half { side, puppet: fitting.maker.make(&avatar), works, springs: Springs::new(), frame, avatar })
+        Ok(Half { side, puppet: fitting.maker.make(&avatar), works, used: None, springs: Springs::new(), frame, avatar })
     }
 
     fn pose(&mut self, pose: &Pose, camera: &Camera) {
@@ -128,12 +134,18 @@ impl Half {
         Size::square(self.works[self.work(wanted)].size)
     }
 
+    /// This frame is shown as the puppet has it.
+    pub fn puppet_only(&mut self) {
+        self.used = None;
+    }
+
     /// Denoises what the drawer made of the puppet at a working size.
     ///
     /// # Errors
     /// If the denoiser cannot run.
     pub fn denoise(&mut self, puppet: &[f32], wanted: usize, tokens: &[[u16; TOKEN_SLOTS]], steps: u32, seed: u32, tick: u64) -> Result<&[f32], PipelineError> {
         let at = self.work(wanted);
+        self.used = Some(at);
         let work = &mut self.works[at];
         for ((pixel, rgba), validity) in puppet.chunks_exact(WORK_CHANNELS).zip(work.warp.chunks_exact_mut(4)).zip(work.validity.iter_mut()) {
             rgba.copy_from_slice(&pixel[..4]);
@@ -145,13 +157,27 @@ impl Half {
     }
 }
 
+/// The side that is turned away, as it was last seen.
+pub(super) struct Leaving<'a> {
+    pub puppet: &'a mut Puppet,
+    pub frame: &'a PuppetFrame,
+    /// What the denoiser made of that frame, and its working size, unless the puppet was shown.
+    pub denoised: Option<(Size, &'a [f32])>,
+}
+
 impl Look {
     /// The pose as the avatar's own body takes it, hair and skirt behind it, and a face to it. Every frame, drawn or not:
     /// springs and faces have a past.
     pub(super) fn pose(&mut self, pose: &Pose, camera: &Camera, cue: &Cue<'_>, live: Option<Expression>) {
+        let shown = self.shown().frame.clone();
         self.front.pose(pose, camera);
         let chest = Vec3::from_slice(&self.front.frame.facing[CHEST_FORWARD..]);
-        self.behind = self.back.is_some() && chest.z < if self.behind { FRONT_AGAIN } else { AWAY };
+        let behind = self.back.is_some() && chest.z < if self.behind { FRONT_AGAIN } else { AWAY };
+        if std::mem::replace(&mut self.behind, behind) != behind {
+            self.leaving = Some((shown, TURN_FRAMES));
+        } else {
+            self.leaving = self.leaving.take().and_then(|(frame, left)| Some((frame, left.checked_sub(1).filter(|n| *n > 0)?)));
+        }
         if let Some(back) = &mut self.back {
             back.pose(pose, camera);
         }
@@ -168,6 +194,22 @@ impl Look {
         self.back.as_mut().filter(|_| self.behind).unwrap_or(&mut self.front)
     }
 
+    /// While one side gives way to the other: how opaque the one is, and the one over it.
+    pub(super) fn turn(&self) -> Option<[f32; 2]> {
+        let (_, left) = self.leaving.as_ref()?;
+        let there = 1.0 - *left as f32 / (TURN_FRAMES + 1) as f32;
+        // The one that goes stands still: the sooner it is gone, the less of it is left behind.
+        Some([(1.4 - 1.4 * there).min(1.0), (2.0 * there).min(1.0)])
+    }
+
+    /// The side that gives way.
+    pub(super) fn leaving_mut(&mut self) -> Option<Leaving<'_>> {
+        let (frame, _) = self.leaving.as_ref()?;
+        let half = self.back.as_mut().filter(|_| !self.behind).unwrap_or(&mut self.front);
+        let denoised = half.used.map(|at| (Size::square(half.works[at].size), &half.works[at].interleaved[..]));
+        Some(Leaving { puppet: &mut half.puppet, frame, denoised })
+    }
+
     /// Where the joints are drawn, by their own names.
     pub(super) fn keypoints(&self) -> [Keypoint; KEYPOINTS] {
         let drawn = &self.shown().frame.keypoints;
@@ -176,6 +218,7 @@ impl Look {
 
     /// Forgets the frames before.
     pub(super) fn reset(&mut self) {
+        self.leaving = None;
         let halves = std::iter::once(&mut self.front).chain(&mut self.back);
         halves.flat_map(|h| &mut h.works).for_each(|w| w.denoiser.reset());
     }
@@ -203,7 +246,7 @@ impl Fitting {
         let joint = |name| front.frame.keypoints[avatar::keypoint(name)].position;
         let head = cpu::layer_extent(&front.avatar, &front.frame, HEAD_LAYER);
         let figure = Figure { head, neck: joint("neck"), nose: joint("nose"), pelvis: joint("pelvis") };
-        Ok(Look { front, back, behind: false, liveliness: Liveliness::new(seed), face: Expression::default(), figure })
+        Ok(Look { front, back, behind: false, leaving: None, liveliness: Liveliness::new(seed), face: Expression::default(), figure })
     }
 }
 

@@ -290,6 +290,16 @@ impl Picture {
         for &n in &order[..there] {
             let steps = rung.steps_for(n);
             let wanted = rung.working_size(self.sizes[0]);
+            let mut presence = cast.presence[n];
+            if let (Some([going, coming]), Some(leaving)) = (self.looks[n].turn(), self.looks[n].leaving_mut()) {
+                let running = Running::start(Step::Puppet);
+                self.drawer.draw_puppet(leaving.puppet, leaving.frame, &self.views[n], leaving.denoised.map(|d| d.0))?;
+                watch.stop(running);
+                let running = Running::start(Step::Compose);
+                self.drawer.lay(leaving.denoised.map(|d| d.1), presence * going)?;
+                watch.stop(running);
+                presence *= coming;
+            }
             let look = self.looks[n].shown_mut();
             let running = Running::start(Step::Puppet);
             let work = (steps > 0).then(|| look.working_size(wanted));
@@ -303,9 +313,11 @@ impl Picture {
                 let seed = cast.seed.wrapping_add(SEED_STEP.wrapping_mul(n as u32));
                 denoised = Some(look.denoise(puppet, wanted, tokens, steps, seed, tick)?);
                 watch.stop(running);
+            } else {
+                look.puppet_only();
             }
             let running = Running::start(Step::Compose);
-            self.drawer.lay(denoised, cast.presence[n])?;
+            self.drawer.lay(denoised, presence)?;
             watch.stop(running);
         }
         let running = Running::start(Step::Compose);

@@ -128,6 +128,8 @@ mod tests {
     use odori_engine::avatar::rigged::character::reference_pose;
     use odori_engine::skeleton::Bone;
 
+    use odori_engine::avatar::Side;
+
     use super::*;
     use crate::clips::Window;
     use crate::look::{Look, Studio};
@@ -137,14 +139,14 @@ mod tests {
     #[test]
     fn the_warp_shows_there_what_the_truth_shows_here() {
         let size = 128;
-        let mut studio = Studio::new(size);
+        let mut studio = Studio::new(size, None).unwrap();
         let mut pose = reference_pose(0.7, 0.07);
         for (bone, by) in [("spine", 0.25), ("chest", 0.2), ("head", 0.3)] {
             pose.rotations[Bone::named(bone).unwrap().index()] = Quat::from_rotation_y(by);
         }
         let (mut still, mut moved, mut known, mut figure) = (0.0, 0.0, 0, 0);
         for seed in 0..6 {
-            let look = Look::new(procedural::character(seed), false, &mut Rng::new(seed), &mut studio).unwrap();
+            let look = Look::new(procedural::character(seed), false, Side::Front, &mut Rng::new(seed), &mut studio).unwrap();
             let sample = look.sample(&Window { row: 0, poses: vec![pose.clone()], lead: 0 }, &mut Rng::new(0), &mut studio);
             // Between pixels, as cells' middles lie.
             let at = |picture: &[u8], p: Vec2| -> [f32; 4] {

@@ -5,14 +5,15 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use glam::{Vec2, Vec3};
+use glam::{Quat, Vec2, Vec3};
 use odori_engine::avatar::rigged::straight;
-use odori_engine::avatar::{self, Avatar, HEAD_LAYER, Sidecar};
-use odori_engine::pose::Camera;
+use odori_engine::avatar::{self, Avatar, FigureFinder, HEAD_LAYER, Side, Sidecar};
+use odori_engine::pose::{Camera, Pose};
 use odori_engine::render::compose::{WORK_CHANNELS, downsample};
 use odori_engine::render::cpu::{CpuPuppet, layer_cover};
 use odori_engine::render::Size;
-use odori_engine::skeleton::{KEYPOINT_COUNT, SKELETON};
+use odori_engine::skeleton::{Bone, KEYPOINT_COUNT, SKELETON};
+use odori_kernels::{Backend, Weights, cpu};
 
 use odori_engine::avatar::rigged::character::{Character, reference_pose};
 use crate::clips::Window;
@@ -20,6 +21,7 @@ use crate::flow::Surface;
 use crate::colour::{hsv, to_hsv};
 use odori_engine::avatar::rigged::raster::{Raster, Shading, Style, Texture};
 use crate::rng::Rng;
+use crate::visibility;
 use odori_engine::avatar::rigged::shown::Shown;
 use odori_engine::avatar::rigged::stage::Actor;
 
@@ -31,6 +33,7 @@ const FRAME_S: f32 = 1.0 / 30.0;
 
 pub struct Look {
     pub character: Character,
+    side: Side,
     pub style: Style,
     avatar: Avatar,
     surface: Surface,
@@ -75,28 +78,35 @@ pub struct Studio {
     puppet_px: usize,
     working: Vec<f32>,
     cover: Vec<f32>,
+    finder: Option<FigureFinder>,
 }
 
 impl Studio {
-    pub fn new(size: usize) -> Self {
+    /// With a figure finder's weights avatars are cut as it sees them.
+    pub fn new(size: usize, figure: Option<&Weights>) -> Result<Self> {
         // As many samples a pixel as the live picture has when it is brought down to the working size.
         let samples = if size > 160 { 3 } else { 4 };
         let puppet_px = size * (PUPPET_PX / size).max(1);
         let working = vec![0.0; size * size * WORK_CHANNELS];
-        Studio { frame: Raster::new(size, samples), reference: Raster::new(REFERENCE_PX, 2), size, puppet_px, working, cover: vec![0.0; HEAD_GRID * HEAD_GRID] }
+        let finder = figure.map(|w| FigureFinder::new(&Backend::Cpu(cpu::Pool::new(1)), w)).transpose()?;
+        Ok(Studio { frame: Raster::new(size, samples), reference: Raster::new(REFERENCE_PX, 2), size, puppet_px, working, cover: vec![0.0; HEAD_GRID * HEAD_GRID], finder })
     }
 }
 
 impl Look {
-    /// Varies a rig from a file; a made character has its variety already.
-    pub fn new(mut character: Character, vary: bool, rng: &mut Rng, studio: &mut Studio) -> Result<Look> {
+    /// Varies a rig from a file; a made character has its variety already. Of a back all is told as the engine calls it: as a front's whose
+    /// left and right are exchanged.
+    pub fn new(mut character: Character, vary: bool, side: Side, rng: &mut Rng, studio: &mut Studio) -> Result<Look> {
         if vary {
             reproportion(&mut character, &mut rng.fork(1));
             recolour(&mut character, &mut rng.fork(2));
         }
         let style = random_style(&mut rng.fork(3));
         let rng = &mut rng.fork(4);
-        let pose = reference_pose(rng.range(33.0f32, 47.0).to_radians(), rng.range(2.0f32, 7.0).to_radians());
+        let mut pose = reference_pose(rng.range(33.0f32, 47.0).to_radians(), rng.range(2.0f32, 7.0).to_radians());
+        if side == Side::Back {
+            pose.rotations[Bone::HIPS.index()] = Quat::from_rotation_y(std::f32::consts::PI);
+        }
         let mut actor = Actor::new(&character, &style);
         let (low, high) = actor.extent(&pose);
         let px = REFERENCE_PX as f32;
@@ -120,7 +130,7 @@ impl Look {
             name: Some(character.name.clone()),
         };
         let straight = straight(&drawn.rgba);
-        let (avatar, _) = Avatar::import(REFERENCE_PX as u32, REFERENCE_PX as u32, straight, Some(&sidecar), None)
+        let (avatar, _) = Avatar::import(REFERENCE_PX as u32, REFERENCE_PX as u32, straight, Some(&sidecar), studio.finder.as_mut())
             .with_context(|| format!("{}: the engine cannot import it", character.name))?;
         let surface = Surface::new(&avatar, &drawn, &studio.reference, REFERENCE_PX);
         let (reference, scale, origin) = avatar.fitted(studio.size);
@@ -141,11 +151,12 @@ impl Look {
         let (mut parts, mut ruled_parts) = (Vec::new(), Vec::new());
         for i in 0..studio.size * studio.size {
             let (own, there) = look_up(i);
-            parts.push(picked(there, &shown, REFERENCE_PX));
+            let part = picked(there, &shown, REFERENCE_PX);
+            parts.push(if side == Side::Back { other_limb(part) } else { part });
             ruled_parts.push(picked(own, rules.parts(), rules.size().0 as usize));
         }
         let reference_keypoints = avatar.keypoints.map(|k| k * scale + origin);
-        Ok(Look { style, avatar, surface, reference, parts, ruled_parts, reference_keypoints, character })
+        Ok(Look { side, style, avatar, surface, reference, parts, ruled_parts, reference_keypoints, character })
     }
 
     /// Renders the window's shown frames, true and warped, in one camera.
@@ -163,7 +174,7 @@ impl Look {
         let mut springs = avatar::Springs::new();
         let mut out = Sample::default();
         for (i, pose) in window.poses.iter().enumerate() {
-            let mut frame = avatar::drive(&self.avatar, pose, &camera);
+            let mut frame = avatar::drive_side(&self.avatar, self.side, pose, &camera);
             springs.step(&self.avatar, &mut frame, FRAME_S);
             if i < window.lead {
                 actor.advance(pose);
@@ -182,10 +193,11 @@ impl Look {
             out.head.extend(studio.cover.iter().map(|c| (c * 255.0 + 0.5) as u8));
             out.flow.extend(self.surface.flow(&self.character, &drawn.vertices, &studio.frame, &self.avatar, &frame, picture));
             let mut error = 0.0;
-            for (k, p) in frame.keypoints.iter().zip(&drawn.keypoints) {
+            for (i, k) in frame.keypoints.iter().enumerate() {
+                let p = drawn.keypoints[if self.side == Side::Back { avatar::other_side(i) } else { i }];
                 out.keypoints.extend([k.position.x, k.position.y, k.confidence]);
                 out.true_keypoints.extend([p.x, p.y]);
-                error += k.position.distance(*p) / KEYPOINT_COUNT as f32;
+                error += k.position.distance(p) / KEYPOINT_COUNT as f32;
             }
             out.error_px.push(error);
             out.depths.extend(frame.depths);
@@ -197,8 +209,20 @@ impl Look {
     /// The true frame and the puppet in the reference pose itself: they should be the same picture.
     #[cfg(test)]
     pub fn rest(&self, studio: &mut Studio) -> Sample {
-        let poses = vec![reference_pose(0.7, 0.07)];
+        let mut poses = vec![reference_pose(0.7, 0.07)];
+        if self.side == Side::Back {
+            turn(&mut poses);
+        }
         self.sample(&Window { row: 0, poses, lead: 0 }, &mut Rng::new(0), studio)
+    }
+}
+
+/// The part on the other side, as `parts` has them.
+fn other_limb(part: u8) -> u8 {
+    match part {
+        3 | 5 => part + 1,
+        4 | 6 => part - 1,
+        _ => part,
     }
 }
 
@@ -287,27 +311,38 @@ fn recolour(c: &mut Character, rng: &mut Rng) {
     }
 }
 
+/// Half round, on the spot.
+pub fn turn(poses: &mut [Pose]) {
+    let half = Quat::from_rotation_y(std::f32::consts::PI);
+    for p in poses {
+        p.rotations[Bone::HIPS.index()] = half * p.rotations[Bone::HIPS.index()];
+        p.confidences = visibility::confidences(&p.joints().positions);
+    }
+}
+
 /// Poses before the first shown frame, so that loose parts are in motion when it comes.
 pub const LEAD_FRAMES: usize = 12;
 
 
 #[cfg(test)]
 mod tests {
-    use glam::Quat;
-    use odori_engine::pose::Pose;
-    use odori_engine::skeleton::Bone;
-
     use super::*;
     use crate::procedural;
 
     /// The rule that makes the data worth learning from: where a warp is easy, warp and truth agree.
     #[test]
     fn in_the_reference_pose_the_puppet_lies_on_the_truth() {
-        let mut studio = Studio::new(128);
-        for seed in 0..6 {
-            let look = Look::new(procedural::character(seed), false, &mut Rng::new(seed), &mut studio).unwrap();
+        let mut studio = Studio::new(128, None).unwrap();
+        for (seed, side) in (0..6).flat_map(|s| [(s, Side::Front), (s, Side::Back)]) {
+            let look = Look::new(procedural::character(seed), false, side, &mut Rng::new(seed), &mut studio).unwrap();
             let sample = look.rest(&mut studio);
             assert!(sample.error_px[0] < 2.0, "{seed}: {} px", sample.error_px[0]);
+            // The left arm is at the right of a front, and called left there of a back too.
+            let mean = |part: u8| {
+                let at: Vec<usize> = (0..look.parts.len()).filter(|i| look.parts[*i] == part).map(|i| i % 128).collect();
+                at.iter().sum::<usize>() as f32 / at.len() as f32
+            };
+            assert!(mean(3) > mean(4) + 10.0 && mean(5) > mean(6), "{seed}, {side:?}");
             let (mut both, mut any) = (0, 0);
             for (t, p) in sample.truth.chunks_exact(4).zip(sample.puppet.chunks_exact(4)) {
                 both += usize::from(t[3] > 127 && p[3] > 127);

@@ -25,6 +25,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use clips::Clips;
 use look::Studio;
+use odori_kernels::Weights;
 use plan::{Plan, Task};
 use shard::Record;
 
@@ -40,6 +41,15 @@ struct Arguments {
     /// Folder that MakeHuman's assets unpack to (base/, makehuman/data/): adds people of its making.
     #[arg(long)]
     makehuman: Option<PathBuf>,
+    /// Share of looks that are mascots: costumes with hoods, robots, animals.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    mascots: f32,
+    /// Share of looks that are seen from behind, and dance turned away.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    backs: f32,
+    /// The figure finder's weights: avatars are cut into parts by it, as a stranger's are; else by rules made of the true joints.
+    #[arg(long)]
+    figure: Option<PathBuf>,
     /// Motion: `clips.safetensors`.
     #[arg(long)]
     clips: PathBuf,
@@ -70,6 +80,10 @@ struct Arguments {
     sheets: bool,
 }
 
+fn share(s: &str) -> Result<f32, String> {
+    s.parse().ok().filter(|v| (0.0..=1.0).contains(v)).ok_or_else(|| "a number from 0 to 1 is wanted".into())
+}
+
 fn main() -> Result<()> {
     let a = Arguments::parse();
     if a.count == 0 {
@@ -80,7 +94,12 @@ fn main() -> Result<()> {
     let clips = Clips::read(&bytes)?;
     drop(bytes);
     let humans = a.makehuman.as_deref().map(makehuman::Humans::read).transpose()?;
-    let plan = Plan::new(&a.characters, humans, a.count, usize::from(a.per_look), a.seed, a.held_out)?;
+    let figure = a.figure.as_deref().map(|path| -> Result<Weights> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Weights::from_safetensors(&bytes).with_context(|| format!("{}: not weights", path.display()))
+    });
+    let figure = figure.transpose()?;
+    let plan = Plan::new(&a.characters, humans, a.mascots, a.backs, a.count, usize::from(a.per_look), a.seed, a.held_out)?;
     std::fs::create_dir_all(&a.out).with_context(|| format!("cannot make {}", a.out.display()))?;
     let prefix = if a.held_out { "held" } else { "frames" };
     let metadata = HashMap::from([
@@ -95,7 +114,7 @@ fn main() -> Result<()> {
     bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} {elapsed_precise} left {eta_precise}")?);
     let mut errors = Vec::new();
     for (index, tasks) in plan.shards(SHARD).into_iter().enumerate() {
-        let records = render(&plan, &clips, tasks, frames, size, usize::from(a.threads), &bar)?;
+        let records = render(&plan, &clips, figure.as_ref(), tasks, frames, size, usize::from(a.threads), &bar)?;
         let name = format!("{prefix}-{index:05}");
         shard::write(&a.out, &format!("{name}.safetensors"), size, frames, &records, &metadata)?;
         if a.sheets {
@@ -116,9 +135,11 @@ fn main() -> Result<()> {
 }
 
 /// Renders a shard's tasks on several threads; the result does not depend on how many.
+#[allow(clippy::too_many_arguments)]
 fn render(
     plan: &Plan,
     clips: &Clips,
+    figure: Option<&Weights>,
     tasks: &[Task],
     frames: usize,
     size: usize,
@@ -131,7 +152,7 @@ fn render(
         let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| -> Result<()> {
-                    let mut studio = Studio::new(size);
+                    let mut studio = Studio::new(size, figure)?;
                     loop {
                         let i = next.fetch_add(1, Ordering::Relaxed);
                         let Some(task) = tasks.get(i) else { return Ok(()) };

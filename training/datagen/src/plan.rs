@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 
 use odori_engine::avatar::rigged::character::Character;
 use crate::clips::{Clips, TOKEN_FRAMES, Window};
+use odori_engine::avatar::Side;
 use odori_engine::avatar::rigged::glb;
-use crate::look::{LEAD_FRAMES, Look, Studio};
+use crate::look::{self, LEAD_FRAMES, Look, Studio};
 use crate::makehuman::Humans;
 use crate::procedural;
 use crate::rng::Rng;
@@ -24,11 +25,15 @@ const HELD_OUT_EVERY: usize = 8;
 /// Made characters from here on are kept from training.
 const HELD_OUT_SEED: u64 = 1 << 40;
 
+/// The row of a frame that has no tokens.
+const NO_ROW: i32 = -1;
+
 #[derive(Clone, Copy, Debug)]
 enum Who {
     Rig(usize),
     Human(u64),
     Made(u64),
+    Mascot(u64),
 }
 
 /// One look and the samples it appears in.
@@ -36,6 +41,7 @@ enum Who {
 pub struct Task {
     look: usize,
     who: Who,
+    side: Side,
     character: usize,
     samples: usize,
     character_held_out: bool,
@@ -51,7 +57,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(folders: &[PathBuf], humans: Option<Humans>, count: usize, per_look: usize, seed: u64, held_out: bool) -> Result<Plan> {
+    pub fn new(folders: &[PathBuf], humans: Option<Humans>, mascots: f32, backs: f32, count: usize, per_look: usize, seed: u64, held_out: bool) -> Result<Plan> {
         let rigs = rigs(folders)?;
         let mut names: Vec<String> = rigs.iter().map(|r| r.name.clone()).collect();
         let rng = Rng::new(seed);
@@ -69,7 +75,11 @@ impl Plan {
             let eligible: Vec<usize> = (0..rigs.len()).filter(|&r| rigs[r].held_out == character_held_out).collect();
             let base = if character_held_out { HELD_OUT_SEED } else { 0 };
             let made = base + (seed << 20) % HELD_OUT_SEED + look as u64;
-            let (who, character) = if humans.is_some() && rng.chance(HUMAN) {
+            // By its own chance: without mascots the others are who they were.
+            let (who, character) = if mascots > 0.0 && rng.fork(7).chance(mascots) {
+                names.push(format!("mascot-{made}"));
+                (Who::Mascot(made), names.len() - 1)
+            } else if humans.is_some() && rng.chance(HUMAN) {
                 names.push(format!("human-{made}"));
                 (Who::Human(made), names.len() - 1)
             } else if !eligible.is_empty() && rng.chance(RIGGED) {
@@ -81,7 +91,8 @@ impl Plan {
             };
             let samples = per_look.min(left);
             left -= samples;
-            tasks.push(Task { look, who, character, samples, character_held_out, clip_held_out });
+            let side = if backs > 0.0 && rng.fork(8).chance(backs) { Side::Back } else { Side::Front };
+            tasks.push(Task { look, who, side, character, samples, character_held_out, clip_held_out });
         }
         Ok(Plan { rigs, humans, tasks, names, seed })
     }
@@ -109,21 +120,28 @@ impl Plan {
             Who::Rig(r) => (self.rigs[r].clone(), true),
             Who::Human(seed) => (self.humans.as_ref().context("no MakeHuman folder")?.character(seed)?, true),
             Who::Made(seed) => (procedural::character(seed), false),
+            Who::Mascot(seed) => (procedural::mascot::character(seed), false),
         };
-        let look = Look::new(character, vary, &mut rng.fork(1), studio)?;
+        let look = Look::new(character, vary, task.side, &mut rng.fork(1), studio)?;
         let mut out = Vec::with_capacity(task.samples);
         for s in 0..task.samples {
             let mut rng = rng.fork(100 + s as u64);
-            let window: Window = clips
+            let mut window: Window = clips
                 .window(frames, LEAD_FRAMES.min(TOKEN_FRAMES - 1), task.clip_held_out, &mut rng)
                 .context("no clip is long enough, or none is held out")?;
+            // Tokens are of a body with its left at its left.
+            let mut token_rows: Vec<i32> = (0..frames).map(|f| (window.row + f) as i32).collect();
+            if task.side == Side::Back {
+                look::turn(&mut window.poses);
+                token_rows.fill(NO_ROW);
+            }
             out.push(Record {
                 sample: look.sample(&window, &mut rng, studio),
                 reference: look.reference.clone(),
                 parts: look.parts.clone(),
                 ruled_parts: look.ruled_parts.clone(),
                 reference_keypoints: look.reference_keypoints.iter().flat_map(|k| [k.x, k.y]).collect(),
-                token_rows: (0..frames).map(|f| (window.row + f) as i32).collect(),
+                token_rows,
                 character: task.character as i32,
                 look: task.look as i32,
                 character_held_out: task.character_held_out,

@@ -34,6 +34,11 @@ impl Build {
     /// `youth` 0: a grown figure; 1: a chibi of two and a half heads.
     pub fn random(rng: &mut Rng) -> Self {
         let youth = if rng.chance(0.4) { rng.range(0.0, 0.2) } else { rng.unit().powf(1.2) };
+        Self::young(rng, youth)
+    }
+
+    /// See [`Build::random`].
+    pub fn young(rng: &mut Rng, youth: f32) -> Self {
         let fem = rng.unit();
         let lerp = |a: f32, b: f32| a + (b - a) * youth;
         let mut j = |a: f32, b: f32| rng.range(a, b);

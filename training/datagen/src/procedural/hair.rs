@@ -83,7 +83,7 @@ fn cap(mesh: &mut Mesh, skull: &Skull, colour: u16, volume: f32, back: f32, fore
     }
 }
 
-fn fringe(mesh: &mut Mesh, skull: &Skull, colour: u16, volume: f32, forehead: f32, rng: &mut Rng) {
+pub(super) fn fringe(mesh: &mut Mesh, skull: &Skull, colour: u16, volume: f32, forehead: f32, rng: &mut Rng) {
     let n = rng.below(5) + 3;
     let reach = rng.range(0.05, 0.5);
     let parting = rng.range(-0.6, 0.6);

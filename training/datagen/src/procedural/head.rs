@@ -77,6 +77,8 @@ pub struct Face {
     mouth_y: f32,
     blush: bool,
     nose: bool,
+    /// Colour of a face that is made of light.
+    glow: Option<Rgb>,
 }
 
 impl Face {
@@ -92,38 +94,24 @@ impl Face {
             mouth_y: rng.range(-0.66, -0.54),
             blush: rng.chance(0.35),
             nose: rng.chance(0.7),
+            glow: None,
         }
     }
 
     pub fn material(&self, skin: Rgb) -> Material {
-        let mut rgba = vec![[0u8; 4]; FACE_PX * FACE_PX];
-        const SS: usize = 3;
-        for y in 0..FACE_PX {
-            for x in 0..FACE_PX {
-                let mut sum = [0.0; 3];
-                for s in 0..SS * SS {
-                    let at = Vec2::new(x as f32 + (s % SS) as f32 / SS as f32, y as f32 + (s / SS) as f32 / SS as f32);
-                    let uv = at / FACE_PX as f32;
-                    let c = self.colour(Vec2::new((uv.x - 0.5) / 0.49, (0.5 - uv.y) / 0.49), skin);
-                    for i in 0..3 {
-                        sum[i] += c[i];
-                    }
-                }
-                let c = sum.map(|v: f32| (v / (SS * SS) as f32 * 255.0 + 0.5) as u8);
-                rgba[y * FACE_PX + x] = [c[0], c[1], c[2], 255];
-            }
-        }
-        Material {
-            colour: [1.0; 3],
-            texture: Some(Arc::new(Texture { width: FACE_PX, height: FACE_PX, rgba })),
-            alpha: Alpha::Paint,
-            pattern: Pattern::Plain,
-            outlined: true,
-        }
+        paint(|p| self.colour(p, skin))
     }
 
-    fn colour(&self, p: Vec2, skin: Rgb) -> Rgb {
-        let dark = [0.1, 0.07, 0.09];
+    /// A face of light on a dark screen whose middle is at `low`.
+    pub fn light(&mut self, glow: Rgb, low: f32) {
+        self.glow = Some(glow);
+        self.eye.y = low + 0.12;
+        self.mouth_y = low - 0.22;
+        self.nose = false;
+    }
+
+    pub fn colour(&self, p: Vec2, skin: Rgb) -> Rgb {
+        let dark = self.glow.unwrap_or([0.1, 0.07, 0.09]);
         let mut c = skin;
         let q = Vec2::new(p.x.abs(), p.y);
         if self.blush {
@@ -158,7 +146,7 @@ impl Face {
             // A dark oval with a light.
             2 => {
                 if inside(e / Vec2::new(0.6, 0.9), 1.0) {
-                    c = scale(self.iris, 0.4);
+                    c = self.glow.unwrap_or(scale(self.iris, 0.4));
                     if inside(Vec2::new(e.x * p.x.signum() + 0.15, e.y - 0.4), 0.22) {
                         c = [1.0; 3];
                     }
@@ -173,11 +161,11 @@ impl Face {
             }
         }
         let b = (q - self.eye - Vec2::new(0.02, self.eye_size.y * 1.45 + 0.04)) / Vec2::new(self.eye_size.x * 1.05, 0.035);
-        if inside(b + Vec2::new(0.0, b.x * b.x * 0.7), 1.0) {
+        if self.glow.is_none() && inside(b + Vec2::new(0.0, b.x * b.x * 0.7), 1.0) {
             c = self.brow;
         }
         let m = p - Vec2::new(0.0, self.mouth_y);
-        let lip = scale(mix(skin, [0.6, 0.15, 0.15], 0.6), 0.8);
+        let lip = self.glow.unwrap_or(scale(mix(skin, [0.6, 0.15, 0.15], 0.6), 0.8));
         match self.mouth {
             0 if (m.y - 1.6 * m.x * m.x + 0.02).abs() < 0.022 && m.x.abs() < 0.19 => c = lip,
             1 if m.y < 0.02 && ((m / Vec2::new(0.16, 0.13)).length() < 1.0) => {
@@ -191,6 +179,34 @@ impl Face {
             c = scale(skin, 0.78);
         }
         c
+    }
+}
+
+/// A picture laid on a head from straight ahead; `colour` of a place in units of half the head, x to the left, y up.
+pub fn paint(colour: impl Fn(Vec2) -> Rgb) -> Material {
+    let mut rgba = vec![[0u8; 4]; FACE_PX * FACE_PX];
+    const SS: usize = 3;
+    for y in 0..FACE_PX {
+        for x in 0..FACE_PX {
+            let mut sum = [0.0; 3];
+            for s in 0..SS * SS {
+                let at = Vec2::new(x as f32 + (s % SS) as f32 / SS as f32, y as f32 + (s / SS) as f32 / SS as f32);
+                let uv = at / FACE_PX as f32;
+                let c = colour(Vec2::new((uv.x - 0.5) / 0.49, (0.5 - uv.y) / 0.49));
+                for i in 0..3 {
+                    sum[i] += c[i];
+                }
+            }
+            let c = sum.map(|v: f32| (v / (SS * SS) as f32 * 255.0 + 0.5) as u8);
+            rgba[y * FACE_PX + x] = [c[0], c[1], c[2], 255];
+        }
+    }
+    Material {
+        colour: [1.0; 3],
+        texture: Some(Arc::new(Texture { width: FACE_PX, height: FACE_PX, rgba })),
+        alpha: Alpha::Paint,
+        pattern: Pattern::Plain,
+        outlined: true,
     }
 }
 

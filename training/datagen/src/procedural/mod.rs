@@ -1,4 +1,4 @@
-//! Characters made by code: stylised humanoids from grown to chibi, each from one seed.
+//! Characters made by code: stylised humanoids from grown to chibi, and mascots, each from one seed.
 //!
 //! Read `character` first. No file is read; the same seed gives the same character.
 
@@ -6,6 +6,7 @@ mod body;
 mod clothes;
 mod hair;
 mod head;
+pub mod mascot;
 mod shape;
 
 use glam::Vec3;
@@ -47,17 +48,22 @@ pub fn character(seed: u64) -> Character {
     clothes::headwear(&mut mesh, &skull, &mut rng.fork(6));
     mesh.set_normals();
 
+    finished(format!("made-{seed}"), &joints, mesh, &skull, &face, &build)
+}
+
+/// The character of a mesh whose normals are set.
+fn finished(name: String, joints: &[Vec3; BONE_COUNT], mesh: Mesh, skull: &Skull, face: &Face, build: &Build) -> Character {
     let mut all_joints = joints.to_vec();
     all_joints.extend(&mesh.loose_joints);
     let mut out = Character {
-        name: format!("made-{seed}"),
+        name,
         held_out: false,
         joints: all_joints,
         loose: mesh.loose,
         vertices: mesh.vertices,
         triangles: mesh.triangles,
         materials: mesh.materials,
-        keypoint_offsets: keypoint_offsets(&joints, &skull, &face, &build),
+        keypoint_offsets: keypoint_offsets(joints, skull, face, build),
         line_scale: 1.0,
     };
     out.finish();
@@ -100,7 +106,7 @@ fn add(out: &mut Character, mesh: Mesh) {
     out.loose.extend(mesh.loose.into_iter().map(|l| Loose { parent: moved(l.parent), ..l }));
 }
 
-fn keypoint_offsets(joints: &[Vec3], skull: &Skull, face: &Face, build: &Build) -> [Vec3; KEYPOINT_COUNT] {
+fn keypoint_offsets(joints: &[Vec3; BONE_COUNT], skull: &Skull, face: &Face, build: &Build) -> [Vec3; KEYPOINT_COUNT] {
     let middle = skull.centre - joints[bone("head")];
     let h = skull.half;
     let on_face = |x: f32, y: f32| middle + Vec3::new(x * h.x, y * h.y, h.z * 0.9);

@@ -53,9 +53,12 @@ impl Tokens {
         Ok(Tokens(ids.collect::<Vec<_>>().as_chunks::<TOKEN_SLOTS>().0.to_vec()))
     }
 
-    /// The window that ends with the step which shows `row` of the motion clips.
+    /// The window that ends with the step which shows `row` of the motion clips; nothing for a row below zero.
     fn window(&self, row: i32) -> Vec<[u16; TOKEN_SLOTS]> {
-        let end = (row.max(0) as usize / 2 + 1).min(self.0.len());
+        if row < 0 {
+            return Vec::new();
+        }
+        let end = (row as usize / 2 + 1).min(self.0.len());
         self.0[end.saturating_sub(TOKEN_STEPS)..end].to_vec()
     }
 }

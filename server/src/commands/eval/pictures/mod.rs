@@ -45,11 +45,12 @@ struct Method {
     without: Without,
 }
 
-const METHODS: [Method; 4] = [
+const METHODS: [Method; 5] = [
     Method { name: "puppet", steps: 0, without: Without::Nothing },
     Method { name: "1 step", steps: 1, without: Without::Nothing },
     Method { name: "2 steps", steps: 2, without: Without::Nothing },
     Method { name: "4 steps", steps: 4, without: Without::Nothing },
+    Method { name: "16 steps", steps: 16, without: Without::Nothing },
 ];
 const ABLATIONS: [Method; 8] = [
     Method { name: "1, wherever it likes", steps: 1, without: Without::Doubt },
