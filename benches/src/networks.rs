@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use odori_engine::avatar::FACING;
 use odori_engine::beat::network::BeatNetwork;
-use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS, Keypoint, SIZES};
+use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS, Keypoint, Precision, SIZES};
 use odori_engine::motion::{BEAT_DIM, MUSIC_DIM, MotionModel, Sampling, StepInput};
-use odori_kernels::{Backend, Weights};
+use odori_kernels::{Backend, Weights, cpu};
 
 /// One network, timed.
 pub struct Row {
@@ -40,14 +40,16 @@ fn read(bytes: &[u8]) -> Result<Weights, String> {
 pub fn run(backend: &Backend) -> Result<Vec<Row>, String> {
     let denoiser = read(include_bytes!("../../models/denoiser.safetensors"))?;
     let mut rows = Vec::new();
-    for size in SIZES {
-        let mut net = Denoiser::new(backend, &denoiser, size).map_err(|e| e.to_string())?;
+    let eight_bit = matches!(backend, Backend::Cpu(_)) && cpu::has_eight_bit();
+    let forms = [(Precision::Full, ""), (Precision::EightBit, ", in eight bits")];
+    for (size, (precision, form)) in SIZES.into_iter().flat_map(|size| forms[..1 + usize::from(eight_bit)].iter().map(move |f| (size, *f))) {
+        let mut net = Denoiser::with_precision(backend, &denoiser, size, precision).map_err(|e| e.to_string())?;
         let warp: Vec<f32> = (0..size * size * 4).map(|i| (i % 97) as f32 / 97.0).collect();
         let validity = vec![0.5; size * size];
         net.set_reference(&warp).map_err(|e| e.to_string())?;
         let mut out = DenoiseOutput::default();
         for steps in [1, 2] {
-            rows.push(row(format!("denoiser {size}, {steps} step{}", if steps == 1 { "" } else { "s" }), |i| {
+            rows.push(row(format!("denoiser {size}, {steps} step{}{form}", if steps == 1 { "" } else { "s" }), |i| {
                 let input = DenoiseInput { warp: &warp, validity: &validity, keypoints: &[Keypoint { x: 0.5, y: 0.5, confidence: 1.0, depth: 0.0 }; KEYPOINTS], facing: &[0.0; FACING], tokens: &[[7; 10]; 8], head: &[] };
                 net.step(input, steps, 1, i, &mut out).map_err(|e| e.to_string())
             })?);

@@ -13,11 +13,13 @@ pub struct Unet {
     patch: usize,
     /// The condition vector and its length, if this network has one: it scales and shifts the second norm of every block (AdaIN).
     pub cond: Option<(Buf, usize)>,
+    /// Convolutions of 3x3 bear eight bits.
+    pub eight_bit: bool,
 }
 
 impl Unet {
     pub fn new(groups: usize, patch: usize) -> Self {
-        Unet { b: PlanBuilder::new(), groups, patch, cond: None }
+        Unet { b: PlanBuilder::new(), groups, patch, cond: None, eight_bit: false }
     }
 
     /// (grid, grid, c)
@@ -36,10 +38,19 @@ impl Unet {
     /// x + conv2(silu(adain(conv1(silu(norm(x)))))), (grid, grid, c)
     pub fn block(&mut self, name: &str, x: Buf, grid: usize, c: usize) -> Buf {
         let h = self.norm(&format!("{name}.norm1"), x, grid, c, None, Act::Silu);
-        let h = self.conv(&format!("{name}.conv1"), h, grid, (c, c), (3, 1), None);
+        let h = self.rough_conv(&format!("{name}.conv1"), h, grid, (c, c), (3, 1), None);
         let ada = self.cond.map(|(cond, k)| self.b.linear(&format!("{name}.norm2.ada"), cond, LinearShape { m: 1, k, n: 2 * c }, true, Act::None, None));
         let h = self.norm(&format!("{name}.norm2"), h, grid, c, ada, Act::Silu);
-        self.conv(&format!("{name}.conv2"), h, grid, (c, c), (3, 1), Some(x))
+        self.rough_conv(&format!("{name}.conv2"), h, grid, (c, c), (3, 1), Some(x))
+    }
+
+    /// A convolution that bears eight bits, if the network is to be run so.
+    pub fn rough_conv(&mut self, name: &str, x: Buf, grid: usize, channels: (usize, usize), size: (usize, usize), residual: Option<Buf>) -> Buf {
+        let y = self.conv(name, x, grid, channels, size, residual);
+        if self.eight_bit {
+            self.b.bears_eight_bits();
+        }
+        y
     }
 
     /// Patches of a picture (size, size, c).

@@ -183,6 +183,8 @@ pub struct Plan {
     pub weights: Vec<WeightInfo>,
     pub params: Vec<String>,
     pub ops: Vec<Op>,
+    /// Indices of convolutions that bear inputs and weights of eight bits. A family runs them so where that is faster, or as they are.
+    pub eight_bit: Vec<usize>,
 }
 
 /// Records a plan. Methods that take shapes check lengths at `finish`.
@@ -224,6 +226,11 @@ impl PlanBuilder {
 
     pub fn op(&mut self, op: Op) {
         self.plan.ops.push(op);
+    }
+
+    /// The last operation bears inputs and weights of eight bits.
+    pub fn bears_eight_bits(&mut self) {
+        self.plan.eight_bit.extend(self.plan.ops.len().checked_sub(1));
     }
 
     /// Convolution with bias, named `{name}.weight` and `{name}.bias`, into a new transient buffer.

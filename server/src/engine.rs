@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use odori_engine::avatar::{Avatar, FACING};
-use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS, Keypoint};
+use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, KEYPOINTS, Keypoint, Precision};
 use odori_engine::dance::group::MOST_DANCERS;
 use odori_engine::ladder::{Load, Rung};
 use odori_engine::picture::Look;
@@ -241,8 +241,8 @@ impl Machine {
     ///
     /// # Errors
     /// If the weights do not fit it.
-    pub fn denoiser(&self, working_size: usize) -> anyhow::Result<Denoiser> {
-        Ok(Denoiser::new(&self.backend, &self.models.denoiser, working_size)?)
+    pub fn denoiser(&self, working_size: usize, precision: Precision) -> anyhow::Result<Denoiser> {
+        Ok(Denoiser::with_precision(&self.backend, &self.models.denoiser, working_size, precision)?)
     }
 
     /// A pipeline that only dances.
@@ -268,7 +268,7 @@ fn cpu_backend(threads: Option<usize>) -> Backend {
 
 /// Measures one denoise step on a backend: the median of a few.
 fn measure(backend: &Backend, weights: &Weights, size: usize) -> anyhow::Result<Duration> {
-    let mut denoiser = Denoiser::new(backend, weights, size)?;
+    let mut denoiser = Denoiser::with_precision(backend, weights, size, Precision::EightBit)?;
     let warp = vec![0.5; size * size * 4];
     let validity = vec![1.0; size * size];
     denoiser.set_reference(&warp)?;

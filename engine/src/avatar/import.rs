@@ -95,13 +95,14 @@ impl Avatar {
     }
 
     /// The same figure with joints, face, loose parts and skirt as a person says they are: `points` in pixels of
-    /// [`Avatar::reference`]. What is painted stays, and the back's joints follow.
+    /// [`Avatar::reference`]. What is painted stays, a skirt of which they say nothing too, and the back's joints follow.
     ///
     /// # Errors
     /// What is wrong with the points.
     pub fn corrected(&self, points: &Sidecar) -> Result<(Avatar, ImportReport), AvatarError> {
         let Image { width, height, .. } = self.reference;
         let given = points.resolve(width, height)?;
+        let points = &Sidecar { skirt: points.skirt.or(Some(self.rig.hem.is_some())), ..points.clone() };
         let figure = Figure { image: self.reference.clone(), origin: [0.0; 2], scale: 1.0, ground: Ground::Clear };
         let (avatar, report) = Self::of_figure(figure, (width, height), Some(points), Some(given), None, Layers { found: self.found.clone(), paint: self.paint.clone(), ..Layers::default() })?;
         let name = points.name.clone().unwrap_or_else(|| self.name.clone());

@@ -272,3 +272,14 @@ fn what_was_found_outlives_dragged_joints_and_files() {
     points.keypoints.get_mut("right_knee").unwrap()[0] -= 6.0;
     assert!(read.corrected(&points).unwrap().0.found == Some(found));
 }
+
+#[test]
+fn a_skirt_of_which_points_say_nothing_stays() {
+    let (avatar, _) = figure();
+    for worn in [true, false] {
+        let (said, _) = avatar.corrected(&Sidecar { skirt: Some(worn), ..avatar.points() }).unwrap();
+        let (unsaid, _) = said.corrected(&Sidecar { skirt: None, ..said.points() }).unwrap();
+        assert_eq!(unsaid.rig.hem, said.rig.hem);
+        assert_eq!(said.rig.hem.is_some(), worn);
+    }
+}

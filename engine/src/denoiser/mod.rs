@@ -28,6 +28,17 @@ pub use network::{DenoiserConfig, KEYPOINTS, TOKEN_SLOTS, TOKEN_STEPS};
 
 /// Working sizes that the weights are made for.
 pub const SIZES: [usize; 3] = [128, 192, 256];
+/// How exactly the network is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// f32, as the training code does.
+    Full,
+    /// The convolutions of its blocks in eight bits, on processors with instructions for it: what is shown live. See `models/denoiser.md` for
+    /// what that costs.
+    #[default]
+    EightBit,
+}
+
 /// Steps that are too many to be live.
 pub const MANY_STEPS: u32 = 16;
 /// Side of the patches that the network sees, working pixels.
@@ -122,6 +133,14 @@ impl Denoiser {
     /// # Errors
     /// A size that is not one of [`SIZES`], weights without a config, a tensor that is missing or misshapen.
     pub fn new(backend: &Backend, weights: &Weights, size: usize) -> Result<Self, DenoiserError> {
+        Self::with_precision(backend, weights, size, Precision::Full)
+    }
+
+    /// The same, computed less exactly where that is faster.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_precision(backend: &Backend, weights: &Weights, size: usize, precision: Precision) -> Result<Self, DenoiserError> {
         if !SIZES.contains(&size) {
             return Err(DenoiserError::Size(size));
         }
@@ -131,7 +150,7 @@ impl Denoiser {
             return Err(DenoiserError::Config(problem));
         }
         let reference = network::reference_plan(&cfg, size)?;
-        let net = network::step_plan(&cfg, size)?;
+        let net = network::step_plan(&cfg, size, precision)?;
         let reference_run = Executor::new(backend, &reference.plan, weights)?;
         let run = Executor::new(backend, &net.plan, weights)?;
         let grid = size / cfg.patch;

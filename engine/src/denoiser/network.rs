@@ -8,7 +8,7 @@ use odori_kernels::PlanError;
 use odori_kernels::plan::{Act, Buf, BufKind, ConvShape, HeadShape, LinearShape, Op, Param, Plan, Step};
 use serde::Deserialize;
 
-use super::PATCH;
+use super::{PATCH, Precision};
 use crate::avatar::FACING;
 use crate::unet::Unet;
 
@@ -244,12 +244,13 @@ pub fn reference_plan(cfg: &DenoiserConfig, size: usize) -> Result<ReferencePlan
 }
 
 /// Records one denoise step for pictures of `size` (W) pixels.
-pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanError> {
+pub fn step_plan(cfg: &DenoiserConfig, size: usize, precision: Precision) -> Result<StepPlan, PlanError> {
     let [c0, c1, c2] = cfg.channels;
     let (g, pp) = (size / cfg.patch, cfg.patch * cfg.patch);
     let p = (g / 4) * (g / 4);
     let pixels = size * size;
     let mut r = Recorder::new(cfg);
+    r.net.eight_bit = precision == Precision::EightBit;
     let mut external = |name: &str, len: usize| r.b.buf(name, len, BufKind::External);
     let x = external("x", pixels * 4);
     let warp = external("warp", pixels * 4);
@@ -278,9 +279,9 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanErro
 
     let h = r.conv("stem", h, g, (c_in, c0), (1, 1), None);
     let h0 = r.block("enc0", h, g, c0); // (G, G, C0)
-    let h = r.conv("down0", h0, g, (c0, c1), (3, 2), None);
+    let h = r.rough_conv("down0", h0, g, (c0, c1), (3, 2), None);
     let h1 = r.block("enc1", h, g / 2, c1); // (G/2, G/2, C1)
-    let h = r.conv("down1", h1, g / 2, (c1, c2), (3, 2), None);
+    let h = r.rough_conv("down1", h1, g / 2, (c1, c2), (3, 2), None);
     let h = r.block("mid0", h, g / 4, c2); // (G/4, G/4, C2)
     let h = r.attention(h, g / 4, (reference_keys, reference_values), frame);
     let h = r.block("mid1", h, g / 4, c2);
@@ -292,7 +293,7 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize) -> Result<StepPlan, PlanErro
     let h = r.block("dec0b", h, g, c0);
     let h = r.norm("head_norm", h, g, c0, None, Act::Silu);
 
-    let patches = r.conv("rgba", h, g, (c0, 4 * pp), (3, 1), None);
+    let patches = r.rough_conv("rgba", h, g, (c0, 4 * pp), (3, 1), None);
     r.b.op(Op::DepthToSpace { x: patches, y: delta, h: g, w: g, c: 4, r: cfg.patch });
     let shares = r.b.conv("mask", h, ConvShape { h: g, w: g, c_in: c0, c_out: pp, k: 3, stride: 1 }, Act::Sigmoid, None);
     r.b.op(Op::DepthToSpace { x: shares, y: mask, h: g, w: g, c: 1, r: cfg.patch });

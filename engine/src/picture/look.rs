@@ -11,7 +11,7 @@ use super::{DOUBT_GAIN, SEED_STEP, interleave};
 use crate::avatar::{self, Avatar, CHEST_FORWARD, Cue, Expression, FACING, HEAD_LAYER, Liveliness, PuppetFrame, Side, Springs};
 use crate::dance::group::MOST_DANCERS;
 use crate::dance::{self, Dancer};
-use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, KEYPOINTS, PATCH, TOKEN_SLOTS};
+use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, KEYPOINTS, PATCH, Precision, TOKEN_SLOTS};
 use crate::pipeline::{FRAME_RATE, Models, PipelineError};
 use crate::pose::{Camera, Keypoint, Pose};
 use crate::render::{Puppet, PuppetMaker, Size, WORK_CHANNELS, cpu};
@@ -76,7 +76,7 @@ struct Work {
 
 impl Work {
     fn new(backend: &Backend, weights: &Weights, size: usize, avatar: &Avatar) -> Result<Self, PipelineError> {
-        let mut denoiser = Denoiser::new(backend, weights, size)?;
+        let mut denoiser = Denoiser::with_precision(backend, weights, size, Precision::EightBit)?;
         denoiser.set_reference(&avatar.reference_square(size))?;
         let pixels = size * size;
         Ok(Work {

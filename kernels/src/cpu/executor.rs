@@ -4,6 +4,8 @@
 //! joining the partial sums of a norm.
 
 use super::attention::AttentionPtrs;
+#[cfg(target_arch = "x86_64")]
+use super::eight_bit;
 use super::gemm::Layer;
 use super::level::{Level, Table};
 use super::pack::{Line, as_floats, lines};
@@ -33,6 +35,7 @@ pub struct CpuExecutor {
     threads: Vec<Line>,
     thread_len: usize,
     zeros: Vec<f32>,
+    bytes: Vec<Line>,
     order: Vec<(f64, u32)>,
 }
 
@@ -67,7 +70,7 @@ impl CpuExecutor {
         crate::check::check(plan)?;
         let layout = Layout::new(plan, 16);
         let (steps, sizes) = steps(level, plan, &layout, weights)?;
-        let ScratchSizes { shared, thread, classes, zeros } = sizes;
+        let ScratchSizes { shared, thread, classes, zeros, bytes } = sizes;
         let thread_len = thread.div_ceil(16) * 16;
         Ok(Self {
             pool: pool.clone(),
@@ -82,6 +85,7 @@ impl CpuExecutor {
             threads: lines(thread_len * pool.threads()),
             thread_len,
             zeros: vec![0.0; zeros],
+            bytes: lines(bytes.div_ceil(4)),
             order: vec![(0.0, 0); classes],
         })
     }
@@ -156,6 +160,7 @@ impl CpuExecutor {
             threads: Ptr(self.threads.as_mut_ptr().cast()),
             thread_len: self.thread_len,
             zeros: self.zeros.as_ptr(),
+            bytes: Ptr(self.bytes.as_mut_ptr().cast()),
             order: &mut self.order,
             params,
         };
@@ -174,6 +179,7 @@ struct Run<'a> {
     threads: Ptr,
     thread_len: usize,
     zeros: *const f32,
+    bytes: Ptr,
     order: &'a mut [(f64, u32)],
     params: &'a [u32],
 }
@@ -189,6 +195,13 @@ impl Run<'_> {
                 let residual = residual.map_or(std::ptr::null(), |r| a.at(r).cast_const());
                 let layer = Layer { table: self.table, packed, shape, act, x: a.at(x), residual, y: a.at(y), zeros: self.zeros };
                 // SAFETY: see above.
+                unsafe { layer.run(self.pool) };
+            }
+            #[cfg(target_arch = "x86_64")]
+            CpuStep::EightBitLayer { x, residual, y, shape, family, ref packed } => {
+                let residual = residual.map_or(std::ptr::null(), |r| a.at(r).cast_const());
+                let layer = eight_bit::Layer { family, packed, shape, x: a.at(x), residual, y: a.at(y), scratch: self.bytes.0.cast() };
+                // SAFETY: see above; the step was made where the instructions are present and the shape fits.
                 unsafe { layer.run(self.pool) };
             }
             CpuStep::GroupNorm { x, ref gain_bias, scale_shift, y, hw, c, groups, act } => {

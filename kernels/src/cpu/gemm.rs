@@ -25,6 +25,11 @@ pub struct Layer<'a> {
     pub zeros: *const f32,
 }
 
+/// Where part `i` of `cuts` of `len` things begins.
+pub fn split(len: usize, cuts: usize, i: usize) -> usize {
+    len * i / cuts
+}
+
 // SAFETY: the pointers are the arena's; items of one job write apart from each other.
 unsafe impl Sync for Layer<'_> {}
 
@@ -53,7 +58,6 @@ impl Layer<'_> {
         pool.run(blocks * row_cuts * pixel_cuts, &|_, item| {
             let (block, cut) = (item / (row_cuts * pixel_cuts), item % (row_cuts * pixel_cuts));
             let (row_cut, pixel_cut) = (cut / pixel_cuts, cut % pixel_cuts);
-            let split = |len: usize, cuts: usize, i: usize| len * i / cuts;
             // Pixel cuts fall on tile boundaries.
             let tiles = self.shape.w_out().div_ceil(max_p);
             let p0 = split(tiles, pixel_cuts, pixel_cut) * max_p;

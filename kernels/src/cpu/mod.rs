@@ -6,6 +6,8 @@ mod affinity;
 #[cfg(target_arch = "aarch64")]
 mod arm;
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod eight_bit;
 mod executor;
 mod gemm;
 mod level;
@@ -22,6 +24,14 @@ mod x86;
 pub use executor::CpuExecutor;
 pub use level::Level;
 pub use pool::Pool;
+
+/// Whether this processor runs layers that bear it in eight bits.
+pub fn has_eight_bit() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return eight_bit::Family::beside(Level::best()).is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
 
 /// The multiply-add ceiling of `threads` of this pool at `level`, in GFLOP/s: what a benchmark divides by.
 pub fn peak_gflops(pool: &Pool, level: Level) -> f64 {

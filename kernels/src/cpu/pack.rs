@@ -36,8 +36,23 @@ pub struct Layer {
     pub taps: usize,
     /// Vectors of a block, at most.
     pub max_nv: usize,
-    /// Weights that f16 holds exactly stay f16.
-    pub may_f16: bool,
+    pub form: Form,
+}
+
+/// In how many bits weights are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    Full,
+    /// f16, where that holds them exactly.
+    Half,
+    /// Signed bytes, four channels of input side by side.
+    EightBit,
+}
+
+/// What the bytes of a layer in eight bits mean, by output channel: a weight is its byte times `scale`; `sum` is of all bytes.
+pub struct Scales {
+    pub scale: Vec<f32>,
+    pub sum: Vec<f32>,
 }
 
 impl PackedLayers {
@@ -67,6 +82,7 @@ pub struct Packed {
     bias: Vec<f32>,
     pub blocks: Vec<Block>,
     pub f16: bool,
+    eight_bit: Option<Scales>,
 }
 
 #[repr(C, align(64))]
@@ -96,10 +112,16 @@ pub fn blocks(n: usize, lanes: usize, max_nv: usize, bytes_per_vector: usize) ->
 impl Packed {
     /// `w` is (n, c_in, taps) row-major, as a convolution (taps = k * k) or a linear layer (taps = 1) stores it.
     fn new(layer: &Layer, w: &[f32], bias: Option<&[f32]>) -> Self {
-        let &Layer { level, n, c_in, taps, max_nv, may_f16, .. } = layer;
+        let &Layer { level, n, c_in, taps, max_nv, form, .. } = layer;
         let lanes = level.lanes();
-        let f16 = may_f16 && level.f16() && w.iter().all(|&v| half::f16::from_f32(v).to_f32() == v);
-        let size = if f16 { 2 } else { 4 };
+        let f16 = form == Form::Half && level.f16() && w.iter().all(|&v| half::f16::from_f32(v).to_f32() == v);
+        let size = match form {
+            Form::EightBit => 1,
+            _ if f16 => 2,
+            _ => 4,
+        };
+        let most = |channel: usize| w[channel * c_in * taps..][..c_in * taps].iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let mut eight_bit = (form == Form::EightBit).then(|| Scales { scale: (0..n).map(|c| most(c).max(1e-20) / 127.0).collect(), sum: vec![0.0; n] });
         let per_vector = taps * c_in * lanes * size;
         let blocks = blocks(n, lanes, max_nv, per_vector);
         let vectors = n.div_ceil(lanes);
@@ -113,7 +135,11 @@ impl Packed {
                     for i in 0..b.channels {
                         let v = w[((b.start + i) * c_in + c) * taps + tap];
                         let at = row + i * size;
-                        if f16 {
+                        if let Some(eight) = &mut eight_bit {
+                            let byte = (v / eight.scale[b.start + i]).round() as i8;
+                            bytes[b.offset + (tap * c_in + c / 4 * 4) * width + i * 4 + c % 4] = byte.cast_unsigned();
+                            eight.sum[b.start + i] += f32::from(byte);
+                        } else if f16 {
                             bytes[at..at + 2].copy_from_slice(&half::f16::from_f32(v).to_bits().to_ne_bytes());
                         } else {
                             bytes[at..at + 4].copy_from_slice(&v.to_ne_bytes());
@@ -127,12 +153,22 @@ impl Packed {
             padded[..n].copy_from_slice(b);
             padded
         });
-        Self { lines, bias, blocks, f16 }
+        Self { lines, bias, blocks, f16, eight_bit }
     }
 
     pub fn weights(&self, block: &Block) -> *const u8 {
         // In bounds by construction; the reader follows the same layout.
         self.lines.as_ptr().cast::<u8>().wrapping_add(block.offset)
+    }
+
+    /// # Panics
+    /// If it is kept in another form.
+    pub fn eight_bit(&self) -> &Scales {
+        self.eight_bit.as_ref().expect("packed in eight bits")
+    }
+
+    pub fn bias_of(&self, channel: usize) -> f32 {
+        self.bias.get(channel).copied().unwrap_or(0.0)
     }
 
     pub fn bias(&self, block: &Block) -> *const f32 {
@@ -157,7 +193,7 @@ mod tests {
     #[test]
     fn a_layer_is_packed_once_and_kept_while_somebody_uses_it() {
         let layers = PackedLayers::default();
-        let layer = |max_nv| Layer { level: Level::Scalar, weight: "w".into(), bias: None, n: 3, c_in: 2, taps: 1, max_nv, may_f16: false };
+        let layer = |max_nv| Layer { level: Level::Scalar, weight: "w".into(), bias: None, n: 3, c_in: 2, taps: 1, max_nv, form: Form::Full };
         let w = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
         let first = layers.get(layer(1), &w, None);
         assert!(Arc::ptr_eq(&first, &layers.clone().get(layer(1), &w, None)));

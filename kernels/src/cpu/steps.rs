@@ -5,8 +5,10 @@
 use std::sync::Arc;
 
 use super::attention::AttentionPlan;
+#[cfg(target_arch = "x86_64")]
+use super::eight_bit;
 use super::level::Level;
-use super::pack::{self, Line, Packed, as_floats, lines};
+use super::pack::{self, Form, Line, Packed, as_floats, lines};
 use crate::layout::Layout;
 use crate::plan::{Act, Buf, ConvShape, HeadShape, LinearShape, Op, Plan, Scalar, Step, Weight};
 use crate::{PlanError, Weights};
@@ -16,6 +18,8 @@ pub type At = usize;
 
 pub enum CpuStep {
     Layer { x: At, residual: Option<At>, y: At, shape: ConvShape, act: Act, packed: Arc<Packed> },
+    #[cfg(target_arch = "x86_64")]
+    EightBitLayer { x: At, residual: Option<At>, y: At, shape: ConvShape, family: &'static eight_bit::Family, packed: Arc<Packed> },
     /// `gain` then `bias`, 2c.
     GroupNorm { x: At, gain_bias: Vec<f32>, scale_shift: Option<At>, y: At, hw: usize, c: usize, groups: usize, act: Act },
     RmsNorm { x: At, gain: Vec<f32>, y: At, m: usize, d: usize },
@@ -44,6 +48,8 @@ pub struct ScratchSizes {
     pub classes: usize,
     /// Zeros for pixels outside the picture.
     pub zeros: usize,
+    /// Bytes for layers in eight bits.
+    pub bytes: usize,
 }
 
 /// Rows of partial sums that one GroupNorm may make.
@@ -51,8 +57,8 @@ pub const NORM_CUTS: usize = 16;
 
 pub fn steps(level: Level, plan: &Plan, layout: &Layout, weights: &Weights) -> Result<(Vec<CpuStep>, ScratchSizes), PlanError> {
     let mut build = Builder { level, plan, layout, weights, sizes: ScratchSizes::default(), out: Vec::new() };
-    for op in &plan.ops {
-        build.op(op)?;
+    for (i, op) in plan.ops.iter().enumerate() {
+        build.op(op, plan.eight_bit.contains(&i))?;
     }
     Ok((build.out, build.sizes))
 }
@@ -76,7 +82,7 @@ impl Builder<'_> {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the operation's own fields")]
-    fn layer(&mut self, x: Buf, w: Weight, b: Option<Weight>, residual: Option<Buf>, y: Buf, shape: ConvShape, act: Act) -> Result<(), PlanError> {
+    fn layer(&mut self, x: Buf, w: Weight, b: Option<Weight>, residual: Option<Buf>, y: Buf, shape: ConvShape, act: Act, bears_eight_bits: bool) -> Result<(), PlanError> {
         let bias = b.map(|b| self.weight(b)).transpose()?;
         // A pointwise convolution has no rows to speak of: one long row cuts better.
         let shape = if shape.k == 1 && shape.stride == 1 { ConvShape { h: 1, w: shape.h * shape.w, ..shape } } else { shape };
@@ -91,8 +97,17 @@ impl Builder<'_> {
             c_in: shape.c_in,
             taps: shape.k * shape.k,
             max_nv: nv,
-            may_f16: few,
+            form: if few { Form::Half } else { Form::Full },
         };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(family) = eight_bit::Family::beside(self.level).filter(|f| bears_eight_bits && f.fits(shape, act)) {
+            let packed = self.weights.packed().get(pack::Layer { form: Form::EightBit, ..layer }, self.weight(w)?, bias);
+            self.sizes.bytes = self.sizes.bytes.max(eight_bit::scratch(shape));
+            self.out.push(CpuStep::EightBitLayer { x: self.at(x), residual: residual.map(|r| self.at(r)), y: self.at(y), shape, family, packed });
+            return Ok(());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = bears_eight_bits;
         let packed = self.weights.packed().get(layer, self.weight(w)?, bias);
         self.sizes.zeros = self.sizes.zeros.max(shape.c_in);
         let step = CpuStep::Layer { x: self.at(x), residual: residual.map(|r| self.at(r)), y: self.at(y), shape, act, packed };
@@ -100,12 +115,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn op(&mut self, op: &Op) -> Result<(), PlanError> {
+    fn op(&mut self, op: &Op, bears_eight_bits: bool) -> Result<(), PlanError> {
         let step = match *op {
-            Op::Conv2d { x, w, b, residual, y, shape, act } => return self.layer(x, w, b, residual, y, shape, act),
+            Op::Conv2d { x, w, b, residual, y, shape, act } => return self.layer(x, w, b, residual, y, shape, act, bears_eight_bits),
             Op::Linear { x, w, b, residual, y, shape: LinearShape { m, k, n }, act } => {
                 let shape = ConvShape { h: 1, w: m, c_in: k, c_out: n, k: 1, stride: 1 };
-                return self.layer(x, w, b, residual, y, shape, act);
+                return self.layer(x, w, b, residual, y, shape, act, false);
             }
             Op::GroupNorm { x, gain, bias, scale_shift, y, hw, c, groups, act } => {
                 let mut gain_bias = self.weight(gain)?.to_vec();

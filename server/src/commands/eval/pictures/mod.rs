@@ -10,7 +10,7 @@ mod sheet;
 use std::time::Instant;
 
 use anyhow::Context;
-use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, Doubt};
+use odori_engine::denoiser::{DenoiseInput, DenoiseOutput, Denoiser, Doubt, MANY_STEPS, Precision};
 use odori_engine::picture::{DOUBT_GAIN, interleave};
 use odori_engine::render::compose::Composer;
 use odori_engine::render::cpu::PuppetPicture;
@@ -32,6 +32,8 @@ enum Without {
     Past,
     Piece,
     Detail,
+    /// Eight bits, where the live picture is made with them.
+    Rounding,
     /// No network: the true picture, this many pixels aside. What an error of place alone costs.
     Place(usize),
 }
@@ -45,14 +47,15 @@ struct Method {
     without: Without,
 }
 
-const METHODS: [Method; 5] = [
+const METHODS: [Method; 4] = [
     Method { name: "puppet", steps: 0, without: Without::Nothing },
     Method { name: "1 step", steps: 1, without: Without::Nothing },
     Method { name: "2 steps", steps: 2, without: Without::Nothing },
     Method { name: "4 steps", steps: 4, without: Without::Nothing },
-    Method { name: "16 steps", steps: 16, without: Without::Nothing },
 ];
-const ABLATIONS: [Method; 8] = [
+const ABLATIONS: [Method; 10] = [
+    Method { name: "16 steps", steps: MANY_STEPS, without: Without::Nothing },
+    Method { name: "1, in full precision", steps: 1, without: Without::Rounding },
     Method { name: "1, wherever it likes", steps: 1, without: Without::Doubt },
     Method { name: "1, no reference", steps: 1, without: Without::Reference },
     Method { name: "1, no token window", steps: 1, without: Without::Tokens },
@@ -97,6 +100,8 @@ struct Judged {
 
 struct Studio {
     denoiser: Denoiser,
+    /// The same in full precision, for ablations.
+    full: Option<Denoiser>,
     out: DenoiseOutput,
     doubt: Doubt,
     composer: Composer,
@@ -110,13 +115,14 @@ impl Studio {
             return Ok((clip.frames.iter().map(|f| aside(&f.truth, by)).collect(), vec![0.0; clip.frames.len()]));
         }
         let size = Size::square(clip.side);
+        let denoiser = self.full.as_mut().filter(|_| method.without == Without::Rounding).unwrap_or(&mut self.denoiser);
         if method.steps > 0 {
             let bytes: Vec<u8> = clip.reference.rgba.iter().map(|v| (v * 255.0 + 0.5) as u8).collect();
-            let mut reference = frames::at_work(&bytes, clip.side, self.denoiser.size(), 4);
+            let mut reference = frames::at_work(&bytes, clip.side, denoiser.size(), 4);
             if method.without == Without::Reference {
                 reference.fill(0.0);
             }
-            self.denoiser.set_reference(&reference)?;
+            denoiser.set_reference(&reference)?;
         }
         let (mut pictures, mut costs) = (Vec::new(), Vec::new());
         let mut bytes = vec![0u8; size.pixels() * 4];
@@ -127,16 +133,16 @@ impl Studio {
             let start = Instant::now();
             let mut denoised = None;
             if method.steps > 0 {
-                let warp = frames::at_work(&frame.puppet, clip.side, self.denoiser.size(), 4);
+                let warp = frames::at_work(&frame.puppet, clip.side, denoiser.size(), 4);
                 let tokens = if method.without == Without::Tokens { &[][..] } else { &frame.tokens };
                 let head = if method.without == Without::Piece { &[][..] } else { &frame.head };
                 let input = DenoiseInput { warp: &warp, validity: &frame.validity, keypoints: &frame.keypoints, facing: &frame.facing, tokens, head };
                 if method.without == Without::Past {
-                    self.denoiser.reset();
+                    denoiser.reset();
                 }
-                self.denoiser.step(input, method.steps, 1, n as u64 + 1, &mut self.out)?;
+                denoiser.step(input, method.steps, 1, n as u64 + 1, &mut self.out)?;
                 if method.without != Without::Doubt {
-                    self.doubt.apply(&input, self.denoiser.size(), DOUBT_GAIN, &mut self.out);
+                    self.doubt.apply(&input, denoiser.size(), DOUBT_GAIN, &mut self.out);
                 }
                 if method.without == Without::Detail {
                     self.out.mask.fill(0.0);
@@ -145,7 +151,7 @@ impl Studio {
                 denoised = Some(&self.interleaved[..]);
             }
             bytes.fill(0);
-            self.composer.compose(&puppet, Size::square(self.denoiser.size()), denoised, 1.0, &mut bytes);
+            self.composer.compose(&puppet, Size::square(denoiser.size()), denoised, 1.0, &mut bytes);
             costs.push(start.elapsed().as_secs_f32() * 1e3);
             pictures.push(frames::picture(&bytes, clip.side));
         }
@@ -243,7 +249,8 @@ pub fn render(args: &EvalRenderArgs) -> anyhow::Result<()> {
     let tokens = args.tokens.as_deref().map(Tokens::read).transpose()?;
     let machine = Machine::open(&args.engine.options())?;
     let mut studio = Studio {
-        denoiser: machine.denoiser(args.engine.working_size)?,
+        denoiser: machine.denoiser(args.engine.working_size, Precision::EightBit)?,
+        full: args.ablations.then(|| machine.denoiser(args.engine.working_size, Precision::Full)).transpose()?,
         out: DenoiseOutput::default(),
         doubt: Doubt::default(),
         composer: Composer::default(),
