@@ -20,7 +20,6 @@ use crate::beat::{BeatSource, BeatState, LEAST_CONFIDENCE};
 use crate::dance::group::{Group, MOST_DANCERS};
 use crate::dance::retime::TOLD_SAMPLES;
 use crate::dance::{self, Dancer, Direction, Hush, Mood, Pace, Staging};
-use crate::denoiser::{TOKEN_SLOTS, TOKEN_STEPS};
 use crate::features::{Features, HOP_FLOATS, HOP_SAMPLES};
 use crate::ladder::{Costs, Ladder, Load, Rung};
 use crate::motion::{MUSIC_DIM, Sampling, StepInput};
@@ -151,8 +150,6 @@ pub struct Pipeline {
     /// The sound of the hop being heard.
     hop_sound: [f32; HOP_SAMPLES],
     beat_state: BeatState,
-    /// Tokens of the last steps, newest last, for the renderer's pose window.
-    tokens: Vec<[u16; TOKEN_SLOTS]>,
     idle: Arc<Vec<Pose>>,
     hush: Hush,
     /// Bars gone by at the time that the newest step is for, and the phase of its bar.
@@ -210,7 +207,6 @@ impl Pipeline {
             hush: Hush::default(),
             bars: 0,
             bar_phase: 0.0,
-            tokens: Vec::with_capacity(TOKEN_STEPS + 1),
             heard: 0,
             ticks: 0,
             watch: Stopwatch::default(),
@@ -312,11 +308,6 @@ impl Pipeline {
             let seed = sampling.seed.wrapping_add(SEED_STEP.wrapping_mul(n as u32));
             dancer.step(&StepInput { sampling: Sampling { seed, ..sampling }, ..input }, silent);
         }
-        if self.tokens.len() == TOKEN_STEPS {
-            self.tokens.remove(0);
-        }
-        let tokens = self.dancers[0].tokens();
-        self.tokens.push(std::array::from_fn(|slot| tokens.get(slot).map_or(0, |&t| t as u16)));
         self.watch.stop(running);
     }
 
@@ -396,7 +387,7 @@ impl Pipeline {
             watch.stop(running);
             if seen {
                 (width, height) = (picture.size().width as u32, picture.size().height as u32);
-                (rgba, ground) = picture.draw(rung, &cast, &self.tokens, tick, &mut watch)?;
+                (rgba, ground) = picture.draw(rung, &cast, tick, &mut watch)?;
             } else if draw {
                 picture.passed(&watch);
             }

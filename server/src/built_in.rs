@@ -72,8 +72,8 @@ const MAX_SONG_BYTES: u64 = 200 << 20;
 const THUMBNAIL_PIXELS: usize = 512;
 
 fn import(figure: &Figure) -> anyhow::Result<Avatar> {
-    let (front, _) = import_encoded(figure.picture, Some(&Sidecar::parse(figure.sidecar)?), None)?;
-    Ok(front.with_back(figure.back, None)?.0)
+    let (front, _) = import_picture(figure.picture, Some(&Sidecar::parse(figure.sidecar)?))?;
+    Ok(import_back(front, figure.back)?.0)
 }
 
 /// The default avatar.

@@ -213,7 +213,7 @@ pub(super) fn hang(rig: &Rig, seg: &Segmentation, p: Vec2) -> (f32, usize) {
     let across = (p - rig.skull).perp_dot(axis).abs();
     let below = (p - rig.hair[0].lerp(rig.hair[1], 0.5)).dot(-axis);
     let outside = smooth((across - 0.34 * size) / (0.2 * size));
-    let mut hang = smooth(below / (0.55 * size)) * outside;
+    let mut hang = if seg.still { 0.0 } else { smooth(below / (0.55 * size)) * outside };
     let mut side = (p.x < middle.x) as usize;
     if let Some(loose) = seg.loose.iter().find(|l| l.contains(p)) {
         hang = smooth(loose.freedom(p));

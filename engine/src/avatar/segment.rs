@@ -48,6 +48,8 @@ pub(crate) struct Segmentation {
     pub paint: Option<PartMap>,
     /// Under the paint: what the network or a rig found, likewise.
     pub found: Option<PartMap>,
+    /// A network looked and saw no hair that hangs: a helmet, a hood, a crop.
+    pub still: bool,
 }
 
 /// What is known beyond joints, in figure coordinates.
@@ -113,6 +115,9 @@ impl Segmentation {
         (head / all.max(1.0), hair / all.max(1.0))
     }
 }
+
+/// Share of a head that must be seen to be hair that swings for what is beside the face to hang.
+const STILL: f32 = 0.03;
 
 pub(super) struct Grid {
     pub w: usize,
@@ -365,7 +370,11 @@ pub(crate) fn label(figure: &Image, rig: &Rig, hints: Hints) -> Segmentation {
             }
         }
     }
-    Segmentation { label, arm_radius, leg_radius, neck_radius, pictures: Vec::new(), hem, loose: hints.loose, paint: hints.paint, found }
+    let still = found.as_ref().is_some_and(|f| {
+        let seen = |part: u8| label.iter().zip(f.parts()).filter(|(l, p)| **l == HEAD as u8 && **p == part).count();
+        (seen(parts::HAIR) as f32) < STILL * seen(parts::HEAD) as f32
+    });
+    Segmentation { label, arm_radius, leg_radius, neck_radius, pictures: Vec::new(), hem, loose: hints.loose, paint: hints.paint, found, still }
 }
 
 /// A skirt or robe: between the hips and the ankles the legs' middle is covered, and the figure is wide there.

@@ -19,8 +19,6 @@ pub use direct::Direction;
 pub use hush::Hush;
 pub use mood::Mood;
 
-use std::collections::VecDeque;
-
 use direct::Director;
 use drive::Drive;
 use feet::FootLock;
@@ -31,7 +29,7 @@ use retime::Retimer;
 use serde::{Deserialize, Serialize};
 
 use crate::beat::BeatState;
-use crate::motion::{BEAT_DIM, FRAMES_PER_STEP, MotionError, MotionModel, StepInput};
+use crate::motion::{BEAT_DIM, MotionError, MotionModel, StepInput};
 use crate::pose::Pose;
 
 /// Shares by which the dancer comes to rest, and back, in a frame: one settles in a second and sets out in less than half of one.
@@ -110,8 +108,6 @@ pub struct Staging {
 pub struct Dancer {
     motion: MotionModel,
     retimer: Retimer,
-    /// The tokens of the last steps, newest first; the last ones are of the poses that are shown now.
-    tokens: VecDeque<Vec<f32>>,
     /// Steps since there was a beat to follow.
     lost: u32,
     /// How often the dance has begun anew.
@@ -142,7 +138,6 @@ impl Dancer {
         let rest = motion.rest_pose();
         Dancer {
             retimer: Retimer::new(&rest),
-            tokens: std::iter::repeat_n(motion.tokens().to_vec(), retime::LEAD_FRAMES / FRAMES_PER_STEP + 1).collect(),
             lost: 0,
             beginnings: 0,
             cut: false,
@@ -179,8 +174,6 @@ impl Dancer {
         // Not the same moves again.
         input.sampling.seed = input.sampling.seed.wrapping_add(ANEW_SEED.wrapping_mul(self.beginnings));
         let poses = self.motion.step(&input);
-        self.tokens.rotate_right(1);
-        self.tokens[0].copy_from_slice(self.motion.tokens());
         self.retimer.push(&poses, anew);
         self.drive.watch(&poses, silent);
     }
@@ -227,11 +220,6 @@ impl Dancer {
 
     pub fn shown(&self) -> &Pose {
         &self.shown
-    }
-
-    /// The tokens of the poses that are shown.
-    pub fn tokens(&self) -> &[f32] {
-        &self.tokens[self.tokens.len() - 1]
     }
 
     pub fn version(&self) -> &str {

@@ -16,10 +16,9 @@ mod network;
 mod tests;
 
 use conditions::Belief;
-use head::HeadPiece;
+use head::SmoothHead;
 use network::{ReferencePlan, StepPlan};
-use crate::avatar::{FACING, keypoint};
-use glam::Vec2;
+use crate::avatar::FACING;
 use odori_kernels::{Backend, Executor, PlanError, Weights, noise};
 
 pub use conditions::{Keypoint, enlarge};
@@ -121,7 +120,7 @@ pub struct Denoiser {
     bells: Vec<f32>,
     time: Vec<f32>,
     features: Vec<f32>,
-    head: HeadPiece,
+    head: SmoothHead,
     /// (cells, cells), the head's and the figure's share of each cell.
     cover: Vec<f32>,
     alpha: Vec<f32>,
@@ -175,7 +174,7 @@ impl Denoiser {
             bells: vec![0.0; (grid + 2) * KEYPOINTS],
             time: vec![0.0; cfg.time_dim],
             features: vec![0.0; positions * cfg.channels[2]],
-            head: HeadPiece::new(cells),
+            head: SmoothHead::new(cells),
             cover: vec![0.0; cells * cells],
             alpha: vec![0.0; cells * cells],
             cfg,
@@ -251,8 +250,6 @@ impl Denoiser {
             conditions::enlarge(input.head, grid, self.cells, &mut self.cover);
             conditions::cell_alpha(input.warp, self.size, self.cfg.flow_cell, &mut self.alpha);
         }
-        let at = |name| input.keypoints[keypoint(name)];
-        let crown = Vec2::new(at("head_top").x - at("neck").x, at("head_top").y - at("neck").y);
         self.run.write(self.net.warp, input.warp);
         self.run.write(self.net.previous, &self.previous);
         self.run.write(self.net.validity, input.validity);
@@ -273,7 +270,7 @@ impl Denoiser {
             self.run.read(self.net.delta, &mut out.rgba);
             self.run.read(self.net.flow, &mut self.flow);
             if !input.head.is_empty() {
-                self.head.apply(&self.cover, crown, &self.alpha, self.cells, &mut self.flow);
+                self.head.apply(&self.cover, &self.alpha, self.cells, &mut self.flow);
             }
             conditions::displace(input.warp, self.size, &self.flow, self.cells, limit, &mut out.moved, &mut out.flow);
             let keep = conditions::step_time(s + 1, steps) / t;

@@ -11,7 +11,7 @@ use super::{DOUBT_GAIN, SEED_STEP, interleave};
 use crate::avatar::{self, Avatar, CHEST_FORWARD, Cue, Expression, FACING, HEAD_LAYER, Liveliness, PuppetFrame, Side, Springs};
 use crate::dance::group::MOST_DANCERS;
 use crate::dance::{self, Dancer};
-use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, KEYPOINTS, PATCH, Precision, TOKEN_SLOTS};
+use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, KEYPOINTS, PATCH, Precision};
 use crate::pipeline::{FRAME_RATE, Models, PipelineError};
 use crate::pose::{Camera, Keypoint, Pose};
 use crate::render::{Puppet, PuppetMaker, Size, WORK_CHANNELS, cpu};
@@ -91,7 +91,7 @@ impl Work {
         })
     }
 
-    fn step(&mut self, avatar: &Avatar, frame: &PuppetFrame, tokens: &[[u16; TOKEN_SLOTS]], steps: u32, seed: u32, tick: u64) -> Result<&[f32], PipelineError> {
+    fn step(&mut self, avatar: &Avatar, frame: &PuppetFrame, steps: u32, seed: u32, tick: u64) -> Result<&[f32], PipelineError> {
         let Work { size, denoiser, denoised, doubt, warp, validity, interleaved, cover } = self;
         let own = Vec2::new(frame.width, frame.height);
         let keypoints: [_; KEYPOINTS] = std::array::from_fn(|k| {
@@ -101,7 +101,8 @@ impl Work {
         });
         let facing: &[f32; FACING] = &frame.facing;
         cpu::layer_cover(avatar, frame, HEAD_LAYER, *size / PATCH, cover);
-        let input = DenoiseInput { warp, validity, keypoints: &keypoints, facing, tokens, head: cover };
+        // Told no tokens, it does better on dances that it did not learn from (models/denoiser.md).
+        let input = DenoiseInput { warp, validity, keypoints: &keypoints, facing, tokens: &[], head: cover };
         denoiser.step(input, steps, seed, tick, denoised)?;
         doubt.apply(&input, *size, DOUBT_GAIN, denoised);
         interleave(denoised, interleaved);
@@ -114,7 +115,7 @@ impl Half {
         let mut works = fitting.sizes.iter().map(|size| Work::new(backend, &models.denoiser, *size, &avatar)).collect::<Result<Vec<_>, _>>()?;
         let frame = avatar::drive_side(&avatar, side, &models.idle[0], &fitting.camera);
         for work in &mut works {
-            work.step(&avatar, &frame, &[], 1, seed, 1)?;
+            work.step(&avatar, &frame, 1, seed, 1)?;
             work.denoiser.reset();
         }
         Ok(Half { side, puppet: fitting.maker.make(&avatar), works, used: None, springs: Springs::new(), frame, avatar })
@@ -143,7 +144,7 @@ impl Half {
     ///
     /// # Errors
     /// If the denoiser cannot run.
-    pub fn denoise(&mut self, puppet: &[f32], wanted: usize, tokens: &[[u16; TOKEN_SLOTS]], steps: u32, seed: u32, tick: u64) -> Result<&[f32], PipelineError> {
+    pub fn denoise(&mut self, puppet: &[f32], wanted: usize, steps: u32, seed: u32, tick: u64) -> Result<&[f32], PipelineError> {
         let at = self.work(wanted);
         self.used = Some(at);
         let work = &mut self.works[at];
@@ -151,9 +152,7 @@ impl Half {
             rgba.copy_from_slice(&pixel[..4]);
             *validity = pixel[4];
         }
-        // Tokens are of a body with its left at its left.
-        let tokens = if self.side == Side::Front { tokens } else { &[] };
-        work.step(&self.avatar, &self.frame, tokens, steps, seed, tick)
+        work.step(&self.avatar, &self.frame, steps, seed, tick)
     }
 }
 

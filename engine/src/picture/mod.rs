@@ -20,7 +20,7 @@ use odori_kernels::Backend;
 use crate::avatar::{self, Avatar, Cue, Expression};
 use crate::beat::BeatState;
 use crate::dance::group::MOST_DANCERS;
-use crate::denoiser::{DenoiseOutput, SIZES, TOKEN_SLOTS};
+use crate::denoiser::{DenoiseOutput, SIZES};
 use crate::features::HOP_FLOATS;
 use crate::ladder::{Budget, Ladder, Load, Rung};
 use crate::pipeline::{Models, PipelineError};
@@ -279,7 +279,7 @@ impl Picture {
     }
 
     /// The frame of the poses that were put on last, and what lies behind it; that is empty where nothing does.
-    pub fn draw(&mut self, rung: Rung, cast: &Cast<'_>, tokens: &[[u16; TOKEN_SLOTS]], tick: u64, watch: &mut Stopwatch) -> Result<(&[u8], &[u8]), PipelineError> {
+    pub fn draw(&mut self, rung: Rung, cast: &Cast<'_>, tick: u64, watch: &mut Stopwatch) -> Result<(&[u8], &[u8]), PipelineError> {
         let running = Running::start(Step::Puppet);
         self.drawer.begin(self.full)?;
         watch.stop(running);
@@ -308,10 +308,8 @@ impl Picture {
             let mut denoised = None;
             if steps > 0 {
                 let running = Running::start(Step::Denoise);
-                // Others dance a mixture that no tokens stand for.
-                let tokens = if n == 0 { tokens } else { &[] };
                 let seed = cast.seed.wrapping_add(SEED_STEP.wrapping_mul(n as u32));
-                denoised = Some(look.denoise(puppet, wanted, tokens, steps, seed, tick)?);
+                denoised = Some(look.denoise(puppet, wanted, steps, seed, tick)?);
                 watch.stop(running);
             } else {
                 look.puppet_only();

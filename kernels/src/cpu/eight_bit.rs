@@ -14,6 +14,8 @@ use crate::plan::{Act, ConvShape};
 
 /// Parts that a map is cut into when its range is taken and its bytes are made.
 const CUTS: usize = 8;
+/// Below this many values that is done on the caller's thread.
+const PARALLEL: usize = 32 * 1024;
 
 /// The kernels for one set of instructions. Calling any of them needs those, and valid pointers.
 pub struct Family {
@@ -72,7 +74,8 @@ impl Layer<'_> {
         let mut ranges = [[0.0f32; 2]; CUTS];
         let places = Places(ranges.as_mut_ptr());
         let part = |i: usize| (split(len / lanes, CUTS, i) * lanes, split(len / lanes, CUTS, i + 1) * lanes);
-        pool.run(CUTS, &|_, i| {
+        let each = |f: &(dyn Fn(usize, usize) + Sync)| if len < PARALLEL { (0..CUTS).for_each(|i| f(0, i)) } else { pool.run(CUTS, f) };
+        each(&|_, i| {
             let (from, to) = part(i);
             // SAFETY: the caller's promise; every item has a place of its own.
             unsafe { *places.at(i) = (self.family.range)(self.x.add(from), to - from) };
@@ -93,7 +96,7 @@ impl Layer<'_> {
             }
         }
         let to_bytes = Places(self.scratch);
-        pool.run(CUTS, &|_, i| {
+        each(&|_, i| {
             let (from, to) = part(i);
             // SAFETY: as above.
             unsafe { (self.family.quantise)(self.x.add(from), to_bytes.at(from), to - from, 1.0 / scale, zero) };

@@ -28,7 +28,8 @@ enum Without {
     Nothing,
     Doubt,
     Reference,
-    Tokens,
+    /// Live it is told no tokens.
+    Silence,
     Past,
     Piece,
     Detail,
@@ -58,7 +59,7 @@ const ABLATIONS: [Method; 10] = [
     Method { name: "1, in full precision", steps: 1, without: Without::Rounding },
     Method { name: "1, wherever it likes", steps: 1, without: Without::Doubt },
     Method { name: "1, no reference", steps: 1, without: Without::Reference },
-    Method { name: "1, no token window", steps: 1, without: Without::Tokens },
+    Method { name: "1, told the tokens", steps: 1, without: Without::Silence },
     Method { name: "1, no past", steps: 1, without: Without::Past },
     Method { name: "1, the head in patches", steps: 1, without: Without::Piece },
     Method { name: "1, no detail lent", steps: 1, without: Without::Detail },
@@ -134,7 +135,7 @@ impl Studio {
             let mut denoised = None;
             if method.steps > 0 {
                 let warp = frames::at_work(&frame.puppet, clip.side, denoiser.size(), 4);
-                let tokens = if method.without == Without::Tokens { &[][..] } else { &frame.tokens };
+                let tokens = if method.without == Without::Silence { &frame.tokens[..] } else { &[] };
                 let head = if method.without == Without::Piece { &[][..] } else { &frame.head };
                 let input = DenoiseInput { warp: &warp, validity: &frame.validity, keypoints: &frame.keypoints, facing: &frame.facing, tokens, head };
                 if method.without == Without::Past {
