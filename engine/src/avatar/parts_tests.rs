@@ -274,6 +274,24 @@ fn what_was_found_outlives_dragged_joints_and_files() {
 }
 
 #[test]
+fn where_no_hair_was_seen_to_hang_a_head_keeps_its_jaw() {
+    let (avatar, _) = figure();
+    let (w, h) = avatar.found_parts().size();
+    let seen = |as_hair: bool| {
+        let parts = avatar.found_parts().parts().iter().map(|p| if matches!(*p, parts::HEAD | parts::HAIR) { if as_hair { parts::HAIR } else { parts::HEAD } } else { *p }).collect();
+        let hints = segment::Hints { found: Some(PartMap::new(w, h, parts)), ..segment::Hints::default() };
+        segment::segment(&avatar.reference, &avatar.rig, hints)
+    };
+    let size = avatar.rig.head_top.distance(avatar.rig.skull);
+    // Beside the chin, where a bob would swing.
+    let jaw = avatar.rig.skull + Vec2::new(0.6 * size, 0.0);
+    assert_eq!(mesh::hang(&avatar.rig, &seen(false), jaw).0, 0.0);
+    assert!(mesh::hang(&avatar.rig, &seen(true), jaw).0 > 0.3);
+    let unseen = segment::segment(&avatar.reference, &avatar.rig, segment::Hints::default());
+    assert!(mesh::hang(&avatar.rig, &unseen, jaw).0 > 0.3, "the rules take it for hair");
+}
+
+#[test]
 fn a_skirt_of_which_points_say_nothing_stays() {
     let (avatar, _) = figure();
     for worn in [true, false] {

@@ -22,7 +22,7 @@ use crate::engine::Machine;
 use frames::{Clip, Tokens};
 use measures::Picture;
 
-/// What is kept from the network to see what it is worth.
+/// What is kept from the network, or done otherwise than live, to see what it is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Without {
     Nothing,
@@ -31,7 +31,8 @@ enum Without {
     /// Live it is told no tokens.
     Silence,
     Past,
-    Piece,
+    /// The head moves as the network has it, not smoothed.
+    Smoothing,
     Detail,
     /// Eight bits, where the live picture is made with them.
     Rounding,
@@ -61,7 +62,7 @@ const ABLATIONS: [Method; 10] = [
     Method { name: "1, no reference", steps: 1, without: Without::Reference },
     Method { name: "1, told the tokens", steps: 1, without: Without::Silence },
     Method { name: "1, no past", steps: 1, without: Without::Past },
-    Method { name: "1, the head in patches", steps: 1, without: Without::Piece },
+    Method { name: "1, head not smoothed", steps: 1, without: Without::Smoothing },
     Method { name: "1, no detail lent", steps: 1, without: Without::Detail },
     Method { name: "the truth, 1 px aside", steps: 0, without: Without::Place(1) },
     Method { name: "the truth, 2 px aside", steps: 0, without: Without::Place(2) },
@@ -136,7 +137,7 @@ impl Studio {
             if method.steps > 0 {
                 let warp = frames::at_work(&frame.puppet, clip.side, denoiser.size(), 4);
                 let tokens = if method.without == Without::Silence { &frame.tokens[..] } else { &[] };
-                let head = if method.without == Without::Piece { &[][..] } else { &frame.head };
+                let head = if method.without == Without::Smoothing { &[][..] } else { &frame.head };
                 let input = DenoiseInput { warp: &warp, validity: &frame.validity, keypoints: &frame.keypoints, facing: &frame.facing, tokens, head };
                 if method.without == Without::Past {
                     denoiser.reset();
