@@ -26,7 +26,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use clips::Clips;
 use look::Studio;
 use odori_kernels::Weights;
-use plan::{Plan, Task};
+use plan::{Plan, Shares, Task};
 use shard::Record;
 
 /// Samples in a shard.
@@ -99,7 +99,7 @@ fn main() -> Result<()> {
         Weights::from_safetensors(&bytes).with_context(|| format!("{}: not weights", path.display()))
     });
     let figure = figure.transpose()?;
-    let plan = Plan::new(&a.characters, humans, a.mascots, a.backs, a.count, usize::from(a.per_look), a.seed, a.held_out)?;
+    let plan = Plan::new(&a.characters, humans, Shares { mascots: a.mascots, backs: a.backs }, a.count, usize::from(a.per_look), a.seed, a.held_out)?;
     std::fs::create_dir_all(&a.out).with_context(|| format!("cannot make {}", a.out.display()))?;
     let prefix = if a.held_out { "held" } else { "frames" };
     let metadata = HashMap::from([

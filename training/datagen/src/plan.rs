@@ -48,6 +48,14 @@ pub struct Task {
     clip_held_out: bool,
 }
 
+/// Of all looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Shares {
+    pub mascots: f32,
+    /// Seen from behind.
+    pub backs: f32,
+}
+
 pub struct Plan {
     rigs: Vec<Character>,
     humans: Option<Humans>,
@@ -57,7 +65,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(folders: &[PathBuf], humans: Option<Humans>, mascots: f32, backs: f32, count: usize, per_look: usize, seed: u64, held_out: bool) -> Result<Plan> {
+    pub fn new(folders: &[PathBuf], humans: Option<Humans>, shares: Shares, count: usize, per_look: usize, seed: u64, held_out: bool) -> Result<Plan> {
         let rigs = rigs(folders)?;
         let mut names: Vec<String> = rigs.iter().map(|r| r.name.clone()).collect();
         let rng = Rng::new(seed);
@@ -76,7 +84,7 @@ impl Plan {
             let base = if character_held_out { HELD_OUT_SEED } else { 0 };
             let made = base + (seed << 20) % HELD_OUT_SEED + look as u64;
             // By its own chance: without mascots the others are who they were.
-            let (who, character) = if mascots > 0.0 && rng.fork(7).chance(mascots) {
+            let (who, character) = if shares.mascots > 0.0 && rng.fork(7).chance(shares.mascots) {
                 names.push(format!("mascot-{made}"));
                 (Who::Mascot(made), names.len() - 1)
             } else if humans.is_some() && rng.chance(HUMAN) {
@@ -91,7 +99,7 @@ impl Plan {
             };
             let samples = per_look.min(left);
             left -= samples;
-            let side = if backs > 0.0 && rng.fork(8).chance(backs) { Side::Back } else { Side::Front };
+            let side = if shares.backs > 0.0 && rng.fork(8).chance(shares.backs) { Side::Back } else { Side::Front };
             tasks.push(Task { look, who, side, character, samples, character_held_out, clip_held_out });
         }
         Ok(Plan { rigs, humans, tasks, names, seed })
