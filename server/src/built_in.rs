@@ -34,11 +34,15 @@ macro_rules! figure {
 /// The default first.
 static FIGURES: [Figure; 4] = [figure!("kana", "Kana"), figure!("mochi", "Mochi"), figure!("sol", "Sol"), figure!("bip", "Bip")];
 
-/// Made at the first picture that comes without keypoints. One at a time: imports are few.
-static FINDER: LazyLock<Result<Mutex<FigureFinder>, String>> = LazyLock::new(|| {
-    let weights = Weights::from_safetensors(include_bytes!("../../models/figure.safetensors")).map_err(|e| e.to_string())?;
-    FigureFinder::new(&Backend::Cpu(cpu::Pool::new(1)), &weights).map(Mutex::new).map_err(|e| e.to_string())
-});
+/// Made at the first picture that comes. One at a time: imports are few.
+static FINDER: LazyLock<Result<Mutex<FigureFinder>, String>> = LazyLock::new(|| finder().map(Mutex::new).map_err(|e| e.to_string()));
+
+/// A finder of one's own; all of them share their weights.
+fn finder() -> Result<FigureFinder, AvatarError> {
+    static WEIGHTS: LazyLock<Result<Weights, String>> =
+        LazyLock::new(|| Weights::from_safetensors(include_bytes!("../../models/figure.safetensors")).map_err(|e| e.to_string()));
+    FigureFinder::new(&Backend::Cpu(cpu::Pool::new(1)), WEIGHTS.as_ref().map_err(|e| AvatarError::Finder(e.clone()))?)
+}
 
 /// What needs a finder. A finder that panicked holds nothing half done: it is written anew before every look.
 fn finding<T>(find: impl FnOnce(&mut FigureFinder) -> Result<T, AvatarError>) -> anyhow::Result<T> {
@@ -72,8 +76,10 @@ const MAX_SONG_BYTES: u64 = 200 << 20;
 const THUMBNAIL_PIXELS: usize = 512;
 
 fn import(figure: &Figure) -> anyhow::Result<Avatar> {
-    let (front, _) = import_picture(figure.picture, Some(&Sidecar::parse(figure.sidecar)?))?;
-    Ok(import_back(front, figure.back)?.0)
+    // Its own, so that several are made at once.
+    let mut finder = finder()?;
+    let (front, _) = import_encoded(figure.picture, Some(&Sidecar::parse(figure.sidecar)?), Some(&mut finder))?;
+    Ok(front.with_back(figure.back, Some(&mut finder))?.0)
 }
 
 /// The default avatar.
