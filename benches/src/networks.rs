@@ -40,10 +40,10 @@ fn read(bytes: &[u8]) -> Result<Weights, String> {
 pub fn run(backend: &Backend) -> Result<Vec<Row>, String> {
     let denoiser = read(include_bytes!("../../models/denoiser.safetensors"))?;
     let mut rows = Vec::new();
-    let eight_bit = matches!(backend, Backend::Cpu(_)) && cpu::has_eight_bit();
-    let forms = [(Precision::Full, ""), (Precision::EightBit, ", in eight bits")];
-    for (size, (precision, form)) in SIZES.into_iter().flat_map(|size| forms[..1 + usize::from(eight_bit)].iter().map(move |f| (size, *f))) {
-        let mut net = Denoiser::with_precision(backend, &denoiser, size, precision).map_err(|e| e.to_string())?;
+    let short = cpu::short_form().filter(|_| matches!(backend, Backend::Cpu(_))).map(|form| (Precision::Short, format!(", in {form}")));
+    let forms: Vec<(Precision, String)> = [(Precision::Full, String::new())].into_iter().chain(short).collect();
+    for (size, (precision, form)) in SIZES.into_iter().flat_map(|size| forms.iter().map(move |f| (size, f))) {
+        let mut net = Denoiser::with_precision(backend, &denoiser, size, *precision).map_err(|e| e.to_string())?;
         let warp: Vec<f32> = (0..size * size * 4).map(|i| (i % 97) as f32 / 97.0).collect();
         let validity = vec![0.5; size * size];
         net.set_reference(&warp).map_err(|e| e.to_string())?;

@@ -183,6 +183,8 @@ pub struct Plan {
     pub weights: Vec<WeightInfo>,
     pub params: Vec<String>,
     pub ops: Vec<Op>,
+    /// Convolutions and linear layers bear inputs and weights of bf16. A family runs them so where that is faster, or as they are.
+    pub sixteen_bit: bool,
     /// Indices of convolutions that bear inputs and weights of eight bits. A family runs them so where that is faster, or as they are.
     pub eight_bit: Vec<usize>,
 }
@@ -226,6 +228,11 @@ impl PlanBuilder {
 
     pub fn op(&mut self, op: Op) {
         self.plan.ops.push(op);
+    }
+
+    /// All layers bear inputs and weights of bf16.
+    pub fn bears_sixteen_bits(&mut self) {
+        self.plan.sixteen_bit = true;
     }
 
     /// The last operation bears inputs and weights of eight bits.

@@ -268,7 +268,7 @@ fn cpu_backend(threads: Option<usize>) -> Backend {
 
 /// Measures one denoise step on a backend: the median of a few.
 fn measure(backend: &Backend, weights: &Weights, size: usize) -> anyhow::Result<Duration> {
-    let mut denoiser = Denoiser::with_precision(backend, weights, size, Precision::EightBit)?;
+    let mut denoiser = Denoiser::with_precision(backend, weights, size, Precision::Short)?;
     let warp = vec![0.5; size * size * 4];
     let validity = vec![1.0; size * size];
     denoiser.set_reference(&warp)?;

@@ -31,6 +31,8 @@ PATCH = 4
 MEET = 8
 # Cuts round the figure, rows and columns, taken in turn: most poses are narrow, and empty ground teaches little.
 WINDOWS = ((112, 64), (112, 64), (112, 80), (112, 64), (112, 64), (112, 80), (112, 64), (128, 128))
+# A step that took longer than this was interrupted: what is beyond is no training time.
+PAUSE_S = 10.0
 # Every so many batches one of working size 192.
 LARGE_EVERY, LARGE_WINDOW = 4, (192, 96)
 
@@ -355,7 +357,7 @@ def train(rank: int, a):
                 o.step()
             average.update(model)
         step += 1
-        spent += time.time() - began
+        spent += min(time.time() - began, PAUSE_S)
         if step % MEET == 0:
             if a.workers > 1:
                 spent = average_workers(model, spent)

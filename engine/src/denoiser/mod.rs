@@ -32,10 +32,10 @@ pub const SIZES: [usize; 3] = [128, 192, 256];
 pub enum Precision {
     /// f32, as the training code does.
     Full,
-    /// The convolutions of its blocks in eight bits, on processors with instructions for it: what is shown live. See `models/denoiser.md` for
-    /// what that costs.
+    /// In what the processor multiplies fastest: all layers in bf16 where it has AMX, else the convolutions of the blocks in eight bits where it
+    /// has VNNI, else as `Full`. What is shown live; see `models/denoiser.md` for what that costs.
     #[default]
-    EightBit,
+    Short,
 }
 
 /// Steps that are too many to be live.

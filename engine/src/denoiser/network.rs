@@ -250,7 +250,10 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize, precision: Precision) -> Res
     let p = (g / 4) * (g / 4);
     let pixels = size * size;
     let mut r = Recorder::new(cfg);
-    r.net.eight_bit = precision == Precision::EightBit;
+    if precision == Precision::Short {
+        r.net.eight_bit = true;
+        r.b.bears_sixteen_bits();
+    }
     let mut external = |name: &str, len: usize| r.b.buf(name, len, BufKind::External);
     let x = external("x", pixels * 4);
     let warp = external("warp", pixels * 4);

@@ -76,7 +76,7 @@ struct Work {
 
 impl Work {
     fn new(backend: &Backend, weights: &Weights, size: usize, avatar: &Avatar) -> Result<Self, PipelineError> {
-        let mut denoiser = Denoiser::with_precision(backend, weights, size, Precision::EightBit)?;
+        let mut denoiser = Denoiser::with_precision(backend, weights, size, Precision::Short)?;
         denoiser.set_reference(&avatar.reference_square(size))?;
         let pixels = size * size;
         Ok(Work {

@@ -5,7 +5,7 @@
 
 use super::attention::AttentionPtrs;
 #[cfg(target_arch = "x86_64")]
-use super::eight_bit;
+use super::{amx, eight_bit};
 use super::gemm::Layer;
 use super::level::{Level, Table};
 use super::pack::{Line, as_floats, lines};
@@ -202,6 +202,13 @@ impl Run<'_> {
                 let residual = residual.map_or(std::ptr::null(), |r| a.at(r).cast_const());
                 let layer = eight_bit::Layer { family, packed, shape, x: a.at(x), residual, y: a.at(y), scratch: self.bytes.0.cast() };
                 // SAFETY: see above; the step was made where the instructions are present and the shape fits.
+                unsafe { layer.run(self.pool) };
+            }
+            #[cfg(target_arch = "x86_64")]
+            CpuStep::TileLayer { x, residual, y, shape, act, ref packed } => {
+                let residual = residual.map_or(std::ptr::null(), |r| a.at(r).cast_const());
+                let layer = amx::Layer { packed, shape, act, x: a.at(x), residual, y: a.at(y), scratch: self.bytes.0.cast() };
+                // SAFETY: as above.
                 unsafe { layer.run(self.pool) };
             }
             CpuStep::GroupNorm { x, ref gain_bias, scale_shift, y, hw, c, groups, act } => {

@@ -3,6 +3,8 @@
 //! `CpuExecutor::run` allocates nothing. Kernels are generic over `simd::Simd` and reached through `level::Table`.
 
 mod affinity;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "aarch64")]
 mod arm;
 mod attention;
@@ -25,12 +27,16 @@ pub use executor::CpuExecutor;
 pub use level::Level;
 pub use pool::Pool;
 
-/// Whether this processor runs layers that bear it in eight bits.
-pub fn has_eight_bit() -> bool {
+/// What this processor runs layers in, instead of f32, that a plan says bear it; `None` if it has nothing faster.
+pub fn short_form() -> Option<&'static str> {
     #[cfg(target_arch = "x86_64")]
-    return eight_bit::Family::beside(Level::best()).is_some();
+    return if amx::present(Level::best()) {
+        Some("bf16")
+    } else {
+        eight_bit::Family::beside(Level::best()).map(|_| "eight bits")
+    };
     #[cfg(not(target_arch = "x86_64"))]
-    false
+    None
 }
 
 /// The multiply-add ceiling of `threads` of this pool at `level`, in GFLOP/s: what a benchmark divides by.

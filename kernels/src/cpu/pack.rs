@@ -47,6 +47,9 @@ pub enum Form {
     Half,
     /// Signed bytes, four channels of input side by side.
     EightBit,
+    /// bf16 in tiles for AMX: [block][tap row][32 of taps x c_in][vector], of each 16 pairs of values by 16 channels.
+    #[cfg(target_arch = "x86_64")]
+    Tiles,
 }
 
 /// What the bytes of a layer in eight bits mean, by output channel: a weight is its byte times `scale`; `sum` is of all bytes.
@@ -109,11 +112,23 @@ pub fn blocks(n: usize, lanes: usize, max_nv: usize, bytes_per_vector: usize) ->
     out
 }
 
+fn padded(bias: Option<&[f32]>, len: usize) -> Vec<f32> {
+    bias.map_or_else(Vec::new, |b| {
+        let mut padded = vec![0.0; len];
+        padded[..b.len()].copy_from_slice(b);
+        padded
+    })
+}
+
 impl Packed {
     /// `w` is (n, c_in, taps) row-major, as a convolution (taps = k * k) or a linear layer (taps = 1) stores it.
     fn new(layer: &Layer, w: &[f32], bias: Option<&[f32]>) -> Self {
         let &Layer { level, n, c_in, taps, max_nv, form, .. } = layer;
         let lanes = level.lanes();
+        #[cfg(target_arch = "x86_64")]
+        if form == Form::Tiles {
+            return Self::tiles(layer, w, bias);
+        }
         let f16 = form == Form::Half && level.f16() && w.iter().all(|&v| half::f16::from_f32(v).to_f32() == v);
         let size = match form {
             Form::EightBit => 1,
@@ -148,12 +163,35 @@ impl Packed {
                 }
             }
         }
-        let bias = bias.map_or_else(Vec::new, |b| {
-            let mut padded = vec![0.0; vectors * lanes];
-            padded[..n].copy_from_slice(b);
-            padded
-        });
-        Self { lines, bias, blocks, f16, eight_bit }
+        Self { lines, bias: padded(bias, vectors * lanes), blocks, f16, eight_bit }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn tiles(layer: &Layer, w: &[f32], bias: Option<&[f32]>) -> Self {
+        use super::amx::{DEPTH, TILE_BYTES};
+        let &Layer { level, n, c_in, taps, max_nv, .. } = layer;
+        let lanes = level.lanes();
+        let k = taps.isqrt();
+        let chunks = (k * c_in).div_ceil(DEPTH);
+        let per_vector = k * chunks * TILE_BYTES;
+        let blocks = blocks(n, lanes, max_nv, per_vector);
+        let vectors = n.div_ceil(lanes);
+        let mut lines = lines((vectors * per_vector).div_ceil(4));
+        let halves: &mut [u16] = bytemuck::cast_slice_mut(as_floats(&mut lines));
+        for b in &blocks {
+            for i in 0..b.channels {
+                let (vector, lane) = (i / lanes, i % lanes);
+                for tap in 0..taps {
+                    for c in 0..c_in {
+                        let at = tap % k * c_in + c;
+                        let tile = b.offset / 2 + ((tap / k * chunks + at / DEPTH) * b.nv + vector) * (TILE_BYTES / 2);
+                        let v = w[((b.start + i) * c_in + c) * taps + tap];
+                        halves[tile + at % DEPTH / 2 * DEPTH + lane * 2 + at % 2] = half::bf16::from_f32(v).to_bits();
+                    }
+                }
+            }
+        }
+        Self { lines, bias: padded(bias, vectors * lanes), blocks, f16: false, eight_bit: None }
     }
 
     pub fn weights(&self, block: &Block) -> *const u8 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::attention::AttentionPlan;
 #[cfg(target_arch = "x86_64")]
-use super::eight_bit;
+use super::{amx, eight_bit};
 use super::level::Level;
 use super::pack::{self, Form, Line, Packed, as_floats, lines};
 use crate::layout::Layout;
@@ -20,6 +20,8 @@ pub enum CpuStep {
     Layer { x: At, residual: Option<At>, y: At, shape: ConvShape, act: Act, packed: Arc<Packed> },
     #[cfg(target_arch = "x86_64")]
     EightBitLayer { x: At, residual: Option<At>, y: At, shape: ConvShape, family: &'static eight_bit::Family, packed: Arc<Packed> },
+    #[cfg(target_arch = "x86_64")]
+    TileLayer { x: At, residual: Option<At>, y: At, shape: ConvShape, act: Act, packed: Arc<Packed> },
     /// `gain` then `bias`, 2c.
     GroupNorm { x: At, gain_bias: Vec<f32>, scale_shift: Option<At>, y: At, hw: usize, c: usize, groups: usize, act: Act },
     RmsNorm { x: At, gain: Vec<f32>, y: At, m: usize, d: usize },
@@ -48,7 +50,7 @@ pub struct ScratchSizes {
     pub classes: usize,
     /// Zeros for pixels outside the picture.
     pub zeros: usize,
-    /// Bytes for layers in eight bits.
+    /// Bytes for layers in eight bits or bf16.
     pub bytes: usize,
 }
 
@@ -99,6 +101,13 @@ impl Builder<'_> {
             max_nv: nv,
             form: if few { Form::Half } else { Form::Full },
         };
+        #[cfg(target_arch = "x86_64")]
+        if self.plan.sixteen_bit && amx::present(self.level) && amx::fits(shape) {
+            let packed = self.weights.packed().get(pack::Layer { max_nv: amx::max_nv(shape.c_out), form: Form::Tiles, ..layer }, self.weight(w)?, bias);
+            self.sizes.bytes = self.sizes.bytes.max(2 * amx::scratch(shape));
+            self.out.push(CpuStep::TileLayer { x: self.at(x), residual: residual.map(|r| self.at(r)), y: self.at(y), shape, act, packed });
+            return Ok(());
+        }
         #[cfg(target_arch = "x86_64")]
         if let Some(family) = eight_bit::Family::beside(self.level).filter(|f| bears_eight_bits && f.fits(shape, act)) {
             let packed = self.weights.packed().get(pack::Layer { form: Form::EightBit, ..layer }, self.weight(w)?, bias);

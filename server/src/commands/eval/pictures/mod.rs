@@ -251,7 +251,7 @@ pub fn render(args: &EvalRenderArgs) -> anyhow::Result<()> {
     let tokens = args.tokens.as_deref().map(Tokens::read).transpose()?;
     let machine = Machine::open(&args.engine.options())?;
     let mut studio = Studio {
-        denoiser: machine.denoiser(args.engine.working_size, Precision::EightBit)?,
+        denoiser: machine.denoiser(args.engine.working_size, Precision::Short)?,
         full: args.ablations.then(|| machine.denoiser(args.engine.working_size, Precision::Full)).transpose()?,
         out: DenoiseOutput::default(),
         doubt: Doubt::default(),
