@@ -46,6 +46,14 @@ impl Executor {
         }
     }
 
+    /// A buffer (External or State) where it lies, if that is this process's memory: what would be copied can be made or used there.
+    pub fn in_place(&mut self, buf: Buf) -> Option<&mut [f32]> {
+        match self {
+            Self::Cpu(e) => Some(e.slice_mut(buf)),
+            Self::Gpu(_) => None,
+        }
+    }
+
     /// Runs every operation; `params` holds one word per parameter of the plan.
     pub fn run(&mut self, params: &[u32]) {
         match self {

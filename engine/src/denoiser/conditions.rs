@@ -33,9 +33,11 @@ pub struct Keypoint {
 /// A Gaussian of `sigma` patches round every keypoint, times its confidence; then as many again times its depth in
 /// units of `depth_scale`.
 ///
-/// `out` is (grid, grid, 2 * keypoints). `bells` is scratch of (grid + 2) * keypoints floats.
+/// They are the 2 * keypoints values from `at` on of every patch in `out` (grid, grid, width). `bells` is scratch of (grid + 2) * keypoints
+/// floats.
 #[multiversion(targets("x86_64+avx2"))]
-pub fn keypoint_maps(keypoints: &[Keypoint], grid: usize, sigma: f32, depth_scale: f32, bells: &mut [f32], out: &mut [f32]) {
+pub fn keypoint_maps(keypoints: &[Keypoint], grid: usize, (sigma, depth_scale): (f32, f32), bells: &mut [f32], out: &mut [f32], at: usize) {
+    let width = out.len() / (grid * grid);
     let n = keypoints.len();
     let scale = -0.5 / (sigma * sigma);
     let bell = |i: usize, centre: f32| {
@@ -51,7 +53,7 @@ pub fn keypoint_maps(keypoints: &[Keypoint], grid: usize, sigma: f32, depth_scal
         }
     }
     let (confident, deep) = rows.split_at_mut(n);
-    for (row, line) in out.chunks_exact_mut(grid * 2 * n).enumerate() {
+    for (row, line) in out.chunks_exact_mut(grid * width).enumerate() {
         for ((confident, deep), p) in confident.iter_mut().zip(deep.iter_mut()).zip(keypoints) {
             (*confident, *deep) = (0.0, 0.0);
             if known(p) {
@@ -59,14 +61,39 @@ pub fn keypoint_maps(keypoints: &[Keypoint], grid: usize, sigma: f32, depth_scal
                 (*confident, *deep) = (p.confidence * r, (p.depth / depth_scale).clamp(-2.0, 2.0) * r);
             }
         }
-        for (cell, column) in line.chunks_exact_mut(2 * n).zip(columns.chunks_exact(n)) {
-            let (confidence, depth) = cell.split_at_mut(n);
+        for (cell, column) in line.chunks_exact_mut(width).zip(columns.chunks_exact(n)) {
+            let (confidence, depth) = cell[at..][..2 * n].split_at_mut(n);
             for ((o, r), c) in confidence.iter_mut().zip(&*confident).zip(column) {
                 *o = r * c;
             }
             for ((o, r), c) in depth.iter_mut().zip(&*deep).zip(column) {
                 *o = r * c;
             }
+        }
+    }
+}
+
+/// A picture (W, W, c) as the values from `at` on of every patch in `out` (W / r, W / r, width): value (dy * r + dx) * c + channel.
+pub fn to_patches(picture: &[f32], c: usize, r: usize, out: &mut [f32], at: usize) {
+    let grid = (picture.len() / c).isqrt() / r;
+    let width = out.len() / (grid * grid);
+    let run = r * c;
+    for (y, row) in picture.chunks_exact(grid * run).enumerate() {
+        let at = at + y % r * run;
+        for (patch, pixels) in out[y / r * grid * width..][..grid * width].chunks_exact_mut(width).zip(row.chunks_exact(run)) {
+            patch[at..][..run].copy_from_slice(pixels);
+        }
+    }
+}
+
+/// Calls `f` with every r * c neighbours of a row of `out` (W, W, c) and what `patches` (W / r, W / r, r * r * c) holds for them.
+pub fn from_patches(patches: &[f32], c: usize, r: usize, out: &mut [f32], f: impl Fn(&mut [f32], &[f32])) {
+    let grid = (patches.len() / c).isqrt() / r;
+    let (run, width) = (r * c, r * r * c);
+    for (y, row) in out.chunks_exact_mut(grid * run).enumerate() {
+        let at = y % r * run;
+        for (patch, pixels) in patches[y / r * grid * width..][..grid * width].chunks_exact(width).zip(row.chunks_exact_mut(run)) {
+            f(pixels, &patch[at..][..run]);
         }
     }
 }
@@ -189,6 +216,21 @@ pub fn settle(rgba: &mut [f32], moved: &[f32], belief: Belief) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patches_hold_a_picture_between_others() {
+        let (size, c, r, width, at) = (16, 3, 4, 60, 7);
+        let picture: Vec<f32> = (0..size * size * c).map(|i| i as f32).collect();
+        let mut patches = vec![-1.0; 16 * width];
+        to_patches(&picture, c, r, &mut patches, at);
+        // Pixel (9, 6) is (1, 2) of patch (2, 1).
+        assert_eq!(patches[(4 + 2) * width + at + (2 * r + 1) * c + 2], picture[(6 * size + 9) * c + 2]);
+        assert_eq!(patches.iter().filter(|&&v| v == -1.0).count(), 16 * (width - r * r * c), "the rest is others'");
+        let own: Vec<f32> = patches.chunks_exact(width).flat_map(|p| p[at..][..r * r * c].to_vec()).collect();
+        let mut back = vec![1.0; picture.len()];
+        from_patches(&own, c, r, &mut back, |to, from| to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
+        assert!(back.iter().zip(&picture).all(|(b, p)| *b == p + 1.0));
+    }
 
     #[test]
     fn a_flow_shows_what_lies_where_it_points() {

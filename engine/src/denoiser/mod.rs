@@ -19,6 +19,7 @@ use conditions::Belief;
 use head::SmoothHead;
 use network::{ReferencePlan, StepPlan};
 use crate::avatar::FACING;
+use odori_kernels::plan::Buf;
 use odori_kernels::{Backend, Executor, PlanError, Weights, noise};
 
 pub use conditions::{Keypoint, enlarge};
@@ -116,7 +117,9 @@ pub struct Denoiser {
     cells: usize,
     /// (W, W, 4), the output before this one; zeros after a reset.
     previous: Vec<f32>,
-    maps: Vec<f32>,
+    /// What the network reads and gives, where that is not this process's memory: (G, G, ...).
+    patches: Vec<f32>,
+    given: Vec<f32>,
     bells: Vec<f32>,
     time: Vec<f32>,
     features: Vec<f32>,
@@ -170,7 +173,8 @@ impl Denoiser {
             flow: vec![0.0; cells * cells * 2],
             cells,
             previous: vec![0.0; size * size * 4],
-            maps: vec![0.0; grid * grid * network::MAPS],
+            patches: vec![0.0; grid * grid * network::PATCH_INPUTS],
+            given: vec![0.0; size * size * 4],
             bells: vec![0.0; (grid + 2) * KEYPOINTS],
             time: vec![0.0; cfg.time_dim],
             features: vec![0.0; positions * cfg.channels[2]],
@@ -241,7 +245,6 @@ impl Denoiser {
         }
 
         let grid = self.size / self.cfg.patch;
-        conditions::keypoint_maps(input.keypoints, grid, self.cfg.keypoint_sigma, self.cfg.depth_scale, &mut self.bells, &mut self.maps);
         for ((x, warp), noise) in self.x.iter_mut().zip(input.warp).zip(&self.noise) {
             *x = warp + self.cfg.noise * noise;
         }
@@ -250,10 +253,11 @@ impl Denoiser {
             conditions::enlarge(input.head, grid, self.cells, &mut self.cover);
             conditions::cell_alpha(input.warp, self.size, self.cfg.flow_cell, &mut self.alpha);
         }
-        self.run.write(self.net.warp, input.warp);
-        self.run.write(self.net.previous, &self.previous);
-        self.run.write(self.net.validity, input.validity);
-        self.run.write(self.net.keypoint_maps, &self.maps);
+        let to = self.run.in_place(self.net.patches).unwrap_or(&mut self.patches);
+        conditions::to_patches(input.warp, 4, PATCH, to, network::WARP);
+        conditions::to_patches(&self.previous, 4, PATCH, to, network::PREVIOUS);
+        conditions::to_patches(input.validity, 1, PATCH, to, network::VALIDITY);
+        conditions::keypoint_maps(input.keypoints, grid, (self.cfg.keypoint_sigma, self.cfg.depth_scale), &mut self.bells, to, network::KEYPOINT_MAPS);
         self.run.write(self.net.ids, &self.window(input.tokens));
         self.run.write(self.net.facing, &input.facing.map(|v| if v.is_finite() { v.clamp(-1.0, 1.0) } else { 0.0 }));
         out.rgba.resize(pixels * 4, 0.0);
@@ -265,22 +269,33 @@ impl Denoiser {
             let t = conditions::step_time(s, steps);
             conditions::time_features(t, &mut self.time);
             self.run.write(self.net.time, &self.time);
-            self.run.write(self.net.x, &self.x);
+            match self.run.in_place(self.net.patches) {
+                Some(to) => conditions::to_patches(&self.x, 4, PATCH, to, network::X),
+                None => {
+                    conditions::to_patches(&self.x, 4, PATCH, &mut self.patches, network::X);
+                    self.run.write(self.net.patches, &self.patches);
+                }
+            }
             self.run.run(&[self.frame]);
-            self.run.read(self.net.delta, &mut out.rgba);
-            self.run.read(self.net.flow, &mut self.flow);
+            let copy = |to: &mut [f32], from: &[f32]| to.copy_from_slice(from);
+            conditions::from_patches(given(&mut self.run, self.net.flow, &mut self.given, 2 * self.cells * self.cells), 2, self.cells / grid, &mut self.flow, copy);
             if !input.head.is_empty() {
                 self.head.apply(&self.cover, &self.alpha, self.cells, &mut self.flow);
             }
             conditions::displace(input.warp, self.size, &self.flow, self.cells, limit, &mut out.moved, &mut out.flow);
+            out.rgba.copy_from_slice(&out.moved);
+            let delta = given(&mut self.run, self.net.delta, &mut self.given, 4 * pixels);
+            conditions::from_patches(delta, 4, PATCH, &mut out.rgba, |to, from| to.iter_mut().zip(from).for_each(|(to, from)| *to += from));
             let keep = conditions::step_time(s + 1, steps) / t;
-            for ((x0, moved), x) in out.rgba.iter_mut().zip(&out.moved).zip(&mut self.x) {
-                *x0 += moved;
-                *x = keep * *x + (1.0 - keep) * *x0;
+            if keep > 0.0 {
+                for (x0, x) in out.rgba.iter().zip(&mut self.x) {
+                    *x = keep * *x + (1.0 - keep) * *x0;
+                }
             }
         }
         self.frame = self.frame.wrapping_add(1);
-        self.run.read(self.net.mask, &mut out.mask);
+        let mask = given(&mut self.run, self.net.mask, &mut self.given, pixels);
+        conditions::from_patches(mask, 1, PATCH, &mut out.mask, |to, from| to.copy_from_slice(from));
         let belief = Belief { dead_zone: self.cfg.dead_zone, unsure: self.cfg.unsure, sure: self.cfg.sure };
         conditions::settle(&mut out.rgba, &out.moved, belief);
         self.previous.copy_from_slice(&out.rgba);
@@ -299,6 +314,15 @@ impl Denoiser {
         }
         ids
     }
+}
+
+/// The first `len` values of an output, where they lie or copied to `to`.
+fn given<'a>(run: &'a mut Executor, buf: Buf, to: &'a mut [f32], len: usize) -> &'a [f32] {
+    if matches!(run, Executor::Gpu(_)) {
+        run.read(buf, &mut to[..len]);
+        return &to[..len];
+    }
+    run.in_place(buf).map_or(&[], |values| &values[..len])
 }
 
 fn length(what: &'static str, found: usize, expected: usize) -> Result<(), DenoiserError> {

@@ -111,19 +111,12 @@ pub struct ReferencePlan {
     pub values: Buf,
 }
 
-/// One denoise step.
+/// One denoise step. Pictures go in and come out as patches of r = 4 pixels a side, value (dy * r + dx) * C + c of a patch, for the host
+/// has them in hand anyway (`conditions::to_patches`).
 pub struct StepPlan {
     pub plan: Plan,
-    /// (W, W, 4): the noisy warp, then ever less noisy pictures
-    pub x: Buf,
-    /// (W, W, 4)
-    pub warp: Buf,
-    /// (W, W, 4)
-    pub previous: Buf,
-    /// (W, W)
-    pub validity: Buf,
-    /// (G, G, `MAPS`)
-    pub keypoint_maps: Buf,
+    /// (G, G, `PATCH_INPUTS`): side by side from [`X`], [`WARP`], [`PREVIOUS`], [`VALIDITY`] and [`KEYPOINT_MAPS`] on
+    pub patches: Buf,
     /// `TOKEN_STEPS * TOKEN_SLOTS` ids, oldest step first
     pub ids: Buf,
     /// (time_dim)
@@ -131,15 +124,24 @@ pub struct StepPlan {
     /// (P, C2) each
     pub reference_keys: Buf,
     pub reference_values: Buf,
-    /// (W, W, 4): what to add to the moved warp
+    /// (G, G, 4 r^2): what to add to the moved warp
     pub delta: Buf,
-    /// (W / cell, W / cell, 2): where the moved warp comes from, x and y in cells
+    /// (G, G, 2 (r / cell)^2): where the moved warp comes from, x and y in cells
     pub flow: Buf,
     /// (18)
     pub facing: Buf,
-    /// (W, W), 0..1
+    /// (G, G, r^2), 0..1
     pub mask: Buf,
 }
+
+/// Where the inputs of a patch begin: the noisy warp, then ever less noisy pictures, and three more.
+pub const X: usize = 0;
+const PP: usize = PATCH * PATCH;
+pub const WARP: usize = 4 * PP;
+pub const PREVIOUS: usize = 8 * PP;
+pub const VALIDITY: usize = 12 * PP;
+pub const KEYPOINT_MAPS: usize = 13 * PP;
+pub const PATCH_INPUTS: usize = KEYPOINT_MAPS + MAPS;
 
 struct Recorder<'a> {
     net: Unet,
@@ -248,39 +250,27 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize, precision: Precision) -> Res
     let [c0, c1, c2] = cfg.channels;
     let (g, pp) = (size / cfg.patch, cfg.patch * cfg.patch);
     let p = (g / 4) * (g / 4);
-    let pixels = size * size;
     let mut r = Recorder::new(cfg);
     if precision == Precision::Short {
         r.net.eight_bit = true;
         r.b.bears_sixteen_bits();
     }
     let mut external = |name: &str, len: usize| r.b.buf(name, len, BufKind::External);
-    let x = external("x", pixels * 4);
-    let warp = external("warp", pixels * 4);
-    let previous = external("previous", pixels * 4);
-    let validity = external("validity", pixels);
-    let keypoint_maps = external("keypoint_maps", g * g * MAPS);
+    let patches = external("patches", g * g * PATCH_INPUTS);
     let ids = external("ids", TOKEN_STEPS * TOKEN_SLOTS);
     let time = external("time", cfg.time_dim);
     let reference_keys = external("reference_keys", p * c2);
     let reference_values = external("reference_values", p * c2);
-    let delta = external("delta", pixels * 4);
-    let mask = external("mask", pixels);
+    let delta = external("delta", g * g * 4 * pp);
+    let mask = external("mask", g * g * pp);
     let facing = external("facing", cfg.facing);
     let cells = cfg.patch / cfg.flow_cell;
     let flow = external("flow", g * g * cells * cells * 2);
     let frame = r.b.param("frame");
 
     r.net.cond = Some((r.condition(ids, time, facing), cfg.cond));
-    let mut parts = Vec::new();
-    for picture in [x, warp, previous] {
-        parts.push((r.space_to_depth(picture, size, 4), 4 * pp));
-    }
-    parts.push((r.space_to_depth(validity, size, 1), pp));
-    parts.push((keypoint_maps, MAPS));
-    let (h, c_in) = r.concat(parts, g * g);
 
-    let h = r.conv("stem", h, g, (c_in, c0), (1, 1), None);
+    let h = r.conv("stem", patches, g, (PATCH_INPUTS, c0), (1, 1), None);
     let h0 = r.block("enc0", h, g, c0); // (G, G, C0)
     let h = r.rough_conv("down0", h0, g, (c0, c1), (3, 2), None);
     let h1 = r.block("enc1", h, g / 2, c1); // (G/2, G/2, C1)
@@ -296,13 +286,16 @@ pub fn step_plan(cfg: &DenoiserConfig, size: usize, precision: Precision) -> Res
     let h = r.block("dec0b", h, g, c0);
     let h = r.norm("head_norm", h, g, c0, None, Act::Silu);
 
-    let patches = r.rough_conv("rgba", h, g, (c0, 4 * pp), (3, 1), None);
-    r.b.op(Op::DepthToSpace { x: patches, y: delta, h: g, w: g, c: 4, r: cfg.patch });
-    let shares = r.b.conv("mask", h, ConvShape { h: g, w: g, c_in: c0, c_out: pp, k: 3, stride: 1 }, Act::Sigmoid, None);
-    r.b.op(Op::DepthToSpace { x: shares, y: mask, h: g, w: g, c: 1, r: cfg.patch });
-    let vectors = r.conv("flow", h, g, (c0, 2 * cells * cells), (3, 1), None);
-    r.b.op(Op::DepthToSpace { x: vectors, y: flow, h: g, w: g, c: 2, r: cells });
+    // Side by side, for they read the same.
+    for (name, c_out, y, act) in [("rgba", 4 * pp, delta, Act::None), ("mask", pp, mask, Act::Sigmoid), ("flow", 2 * cells * cells, flow, Act::None)] {
+        let w = r.b.weight(format!("{name}.weight"), &[c_out, c0, 3, 3]);
+        let b = Some(r.b.weight(format!("{name}.bias"), &[c_out]));
+        r.b.op(Op::Conv2d { x: h, w, b, residual: None, y, shape: ConvShape { h: g, w: g, c_in: c0, c_out, k: 3, stride: 1 }, act });
+        if name == "rgba" && precision == Precision::Short {
+            r.b.bears_eight_bits();
+        }
+    }
 
     let plan = r.net.b.finish()?;
-    Ok(StepPlan { plan, x, warp, previous, validity, keypoint_maps, ids, time, reference_keys, reference_values, delta, flow, facing, mask })
+    Ok(StepPlan { plan, patches, ids, time, reference_keys, reference_values, delta, flow, facing, mask })
 }

@@ -115,6 +115,22 @@ fn reset_gives_the_same_pictures_again() {
     assert_eq!(first.rgba, jumped.rgba);
 }
 
+/// Whatever this processor has for it, bf16 or eight bits, or neither.
+#[test]
+fn fewer_bits_move_the_picture_alike() {
+    let flow = |precision| {
+        let mut denoiser = Denoiser::with_precision(&cpu_backend(), &weights(), 128, precision).unwrap();
+        denoiser.set_reference(&Frame::new(1000, 128, 1).warp).unwrap();
+        run(&mut denoiser, 3).flow
+    };
+    let (full, short) = (flow(Precision::Full), flow(Precision::Short));
+    let mean = |it: &mut dyn Iterator<Item = f32>| it.sum::<f32>() / full.len() as f32;
+    let size = mean(&mut full.iter().map(|v| v.abs()));
+    let off = mean(&mut full.iter().zip(&short).map(|(a, b)| (a - b).abs()));
+    println!("{off} pixels of {size}");
+    assert!(size > 0.3 && off < 0.1 * size, "{off} pixels of {size}");
+}
+
 #[test]
 fn other_sizes_run_on_the_same_weights() {
     for size in [192, 256] {

@@ -107,6 +107,86 @@ impl Plane {
     }
 }
 
+/// Whether two layers of the same input find it in scratch as the other laid it out.
+pub fn laid_alike(a: ConvShape, b: ConvShape) -> bool {
+    (a.h, a.w, a.c_in, a.k) == (b.h, b.w, b.c_in, b.k)
+}
+
+/// An input on its way into scratch. Rows are those of the picture, or, where nothing is padded, pixels.
+#[derive(Clone, Copy)]
+pub struct Input {
+    x: *const f32,
+    scratch: *mut u16,
+    plane: Plane,
+    rows: usize,
+    pad: usize,
+    /// Pixels of a row, values of a pixel.
+    wide: usize,
+    c: usize,
+}
+
+// SAFETY: the pointers are the arena's; items of one job write apart from each other.
+unsafe impl Sync for Input {}
+
+/// What a group norm makes of a value: `act(x * mul + add)` by channel.
+#[derive(Clone, Copy)]
+pub struct Normed {
+    pub mul: *const f32,
+    pub add: *const f32,
+    pub act: Act,
+}
+
+// SAFETY: only read.
+unsafe impl Sync for Normed {}
+
+impl Input {
+    pub fn new(shape: ConvShape, x: *const f32, scratch: *mut u16) -> Self {
+        let ConvShape { h, w, c_in, k, .. } = shape;
+        let (rows, wide) = if k == 1 { (h * w, 1) } else { (h, w) };
+        Input { x, scratch, plane: Plane::of(shape), rows, pad: k / 2, wide, c: c_in }
+    }
+
+    /// Lays out part `i` of `cuts`, and what is zero beside it.
+    ///
+    /// # Safety
+    /// [`present`]; `x` and `scratch` valid for the shape, of a norm's factors as many as channels.
+    pub unsafe fn part(&self, cuts: usize, i: usize, norm: Option<Normed>) {
+        let Input { x, scratch, plane, rows, pad, wide, c } = *self;
+        let (r0, r1) = (split(rows, cuts, i), split(rows, cuts, i + 1));
+        if r0 == r1 {
+            return;
+        }
+        // SAFETY: inside scratch and x by the shapes.
+        unsafe {
+            let values = |from: usize, at: usize, n: usize| match norm {
+                None => to_bf16(x.add(from), scratch.add(at), n),
+                Some(Normed { mul, add, act }) => norm_to_bf16(x.add(from), scratch.add(at), n / c, c, mul, add, act),
+            };
+            if pad == 0 {
+                values(r0 * c, r0 * c, (r1 - r0) * c);
+            } else {
+                let zero = |pixel: usize, n: usize| scratch.add(pixel * c).write_bytes(0, n * c);
+                if r0 == 0 {
+                    zero(0, pad * plane.row);
+                }
+                for r in r0..r1 {
+                    let at = plane.first + r * plane.row;
+                    zero(at - pad, pad);
+                    values(r * wide * c, at * c, wide * c);
+                }
+                if r1 == rows {
+                    let end = plane.first + rows * plane.row - pad;
+                    zero(end, plane.pixels - end);
+                }
+            }
+            if r1 == rows {
+                // Weights past the last tap are zero, but what they meet must be a number.
+                scratch.add(plane.pixels * c).write_bytes(0, DEPTH);
+            }
+        }
+    }
+}
+
 /// A layer with all its addresses.
 #[derive(Clone, Copy)]
 pub struct Layer<'a> {
@@ -119,21 +199,26 @@ pub struct Layer<'a> {
     pub y: *mut f32,
     /// As large as [`scratch`] says, at a 64-byte boundary.
     pub scratch: *mut u16,
+    /// The input lies in scratch already.
+    pub laid: bool,
 }
 
 // SAFETY: the pointers are the arena's; items of one job write apart from each other.
 unsafe impl Sync for Layer<'_> {}
 
 impl Layer<'_> {
+    /// Lays the input out, unless it is, and sums.
+    ///
     /// # Safety
     /// [`present`]; `x`, `residual`, `y` and `scratch` valid for the shape, the layer packed for tiles.
     pub unsafe fn run(&self, pool: &Pool) {
-        let ConvShape { h, c_in, .. } = self.shape;
-        let plane = Plane::of(self.shape);
-        let cuts = if h * plane.row * c_in < PARALLEL { 1 } else { (2 * pool.threads()).min(h) };
-        // SAFETY: the caller's promise; cuts write rows apart from each other.
-        let lay_out = |i: usize| unsafe { self.lay_out(plane, split(h, cuts, i), split(h, cuts, i + 1)) };
-        if cuts == 1 { lay_out(0) } else { pool.run(cuts, &|_, i| lay_out(i)) }
+        if !self.laid {
+            let input = Input::new(self.shape, self.x, self.scratch);
+            let cuts = if self.shape.x_len() < PARALLEL { 1 } else { 2 * pool.threads() };
+            // SAFETY: the caller's promise; cuts write rows apart from each other.
+            let part = |i: usize| unsafe { input.part(cuts, i, None) };
+            if cuts == 1 { part(0) } else { pool.run(cuts, &|_, i| part(i)) }
+        }
         // SAFETY: as above.
         unsafe { self.multiply(pool) };
     }
@@ -153,30 +238,6 @@ impl Layer<'_> {
             unsafe { self.part(plane, block, split(rows, cuts, cut), split(rows, cuts, cut + 1)) };
         };
         if blocks * cuts == 1 || pool.threads() == 1 { (0..blocks * cuts).for_each(item) } else { pool.run(blocks * cuts, &|_, i| item(i)) }
-    }
-
-    /// Input rows `r0..r1`, and what is zero beside them.
-    unsafe fn lay_out(&self, plane: Plane, r0: usize, r1: usize) {
-        let ConvShape { h, w, c_in, k, .. } = self.shape;
-        let pad = k / 2;
-        // SAFETY: inside scratch and x by the shapes.
-        unsafe {
-            let zero = |pixel: usize, n: usize| self.scratch.add(pixel * c_in).write_bytes(0, n * c_in);
-            if r0 == 0 {
-                zero(0, pad * plane.row);
-            }
-            for r in r0..r1 {
-                let at = plane.first + r * plane.row;
-                zero(at - pad, pad);
-                to_bf16(self.x.add(r * w * c_in), self.scratch.add(at * c_in), w * c_in);
-            }
-            if r1 == h {
-                let end = plane.first + h * plane.row - pad;
-                zero(end, plane.pixels - end);
-                // Weights past the last tap are zero, but what they meet must be a number.
-                self.scratch.add(plane.pixels * c_in).write_bytes(0, DEPTH);
-            }
-        }
     }
 
     /// Channels of one block; `from..to` in tiles of positions, or in lines.
@@ -282,6 +343,45 @@ unsafe fn to_bf16(x: *const f32, to: *mut u16, n: usize) {
             i += 16;
         }
     }
+}
+
+/// Rounds `act(x * mul + add)` of `pixels` of `c` channels to bf16.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx512vl,avx2,fma,f16c")]
+unsafe fn norm_to_bf16(x: *const f32, to: *mut u16, pixels: usize, c: usize, mul: *const f32, add: *const f32, act: Act) {
+    // SAFETY: the caller's promise; whole vectors, then what is left.
+    unsafe {
+        for p in 0..pixels {
+            let mut i = 0;
+            while i < c {
+                let mask = ((1u32 << (c - i).min(16)) - 1) as u16;
+                let at = p * c + i;
+                let v = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, x.add(at)), _mm512_maskz_loadu_ps(mask, mul.add(i)), _mm512_maskz_loadu_ps(mask, add.add(i)));
+                let v = match act {
+                    Act::None => v,
+                    Act::Silu => rough_silu(v),
+                    other => activate::<Avx512>(other, v),
+                };
+                let half = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v));
+                _mm512_mask_storeu_epi16(to.add(at).cast(), u32::from(mask), _mm512_castsi256_si512(half));
+                i += 16;
+            }
+        }
+    }
+}
+
+/// x * sigmoid(x) to 12 bits, four more than bf16 keeps: 2^t by a cubic between whole powers, 1 / (1 + e) by the processor's estimate.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn rough_silu(x: __m512) -> __m512 {
+    let t = _mm512_min_ps(_mm512_mul_ps(x, _mm512_set1_ps(-std::f32::consts::LOG2_E)), _mm512_set1_ps(126.0));
+    let whole = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(t);
+    let f = _mm512_sub_ps(t, whole);
+    // Remez on -0.5..0.5, relative error 8e-5.
+    let p = _mm512_fmadd_ps(f, _mm512_set1_ps(0.055_171_34), _mm512_set1_ps(0.242_611_17));
+    let p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.693_261_03));
+    let p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.999_928_07));
+    let e = _mm512_scalef_ps(p, whole);
+    _mm512_mul_ps(x, _mm512_rcp14_ps(_mm512_add_ps(e, _mm512_set1_ps(1.0))))
 }
 
 #[repr(C, align(64))]
@@ -413,8 +513,10 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::CpuExecutor;
     use crate::cpu::pack::{self, Form, PackedLayers};
-    use crate::noise;
+    use crate::plan::{BufKind, LinearShape, Op, PlanBuilder};
+    use crate::{Weights, noise};
 
     fn round(v: f32) -> f64 {
         f64::from(half::bf16::from_f32(v).to_f32())
@@ -494,6 +596,7 @@ mod tests {
                 residual: residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
                 y: y.as_mut_ptr(),
                 scratch: room.as_mut_ptr().cast(),
+                laid: false,
             };
             // SAFETY: the tile unit is present; everything is as large as the shape says.
             unsafe { layer.run(&pool) };
@@ -501,6 +604,82 @@ mod tests {
             let most = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
             for (i, (a, e)) in y.iter().zip(&expected).enumerate() {
                 assert!((f64::from(*a) - e).abs() < 1e-4 * most, "case {n}, value {i}: {a}, {e} expected");
+            }
+        }
+    }
+
+    /// A norm whose result only layers read goes straight to them, and layers of one input share it: the plan must give what it gives without.
+    #[test]
+    fn norms_and_layers_that_share_an_input_give_what_they_give_apart() {
+        if !present(Level::best()) {
+            return eprintln!("skipped: this processor has no AMX, or the system keeps it");
+        }
+        let (grid, c) = (9, 48);
+        let mut weights = Weights::new();
+        let mut value = |name: &str, dims: &[usize], seed, scale: f64| {
+            let data = (0..dims.iter().product::<usize>() as u32).map(|i| (noise::gaussian(seed, 0, i) * scale) as f32).collect();
+            weights.insert(name, dims, data).unwrap();
+        };
+        for (n, c_out) in [(1, 16), (2, 48), (3, 20)] {
+            value(&format!("{n}.weight"), &[c_out, c, 3, 3], n, 0.05);
+            value(&format!("{n}.bias"), &[c_out], 10 + n, 1.0);
+        }
+        value("linear.weight", &[33, c], 20, 0.15);
+        value("linear.bias", &[33], 21, 1.0);
+        value("gain", &[c], 22, 1.0);
+        value("bias", &[c], 23, 0.5);
+        let plan = |sixteen: bool| {
+            let mut b = PlanBuilder::new();
+            if sixteen {
+                b.bears_sixteen_bits();
+            }
+            let x = b.buf("x", grid * grid * c, BufKind::External);
+            let norm = |b: &mut PlanBuilder, x, act| {
+                let (gain, bias, y) = (b.weight("gain", &[c]), b.weight("bias", &[c]), b.tmp(grid * grid * c));
+                b.op(Op::GroupNorm { x, gain, bias, scale_shift: None, y, hw: grid * grid, c, groups: 8, act });
+                y
+            };
+            let conv = |c_out, k| ConvShape { h: grid, w: grid, c_in: c, c_out, k, stride: 1 };
+            let mut outs = Vec::new();
+            let mut keep = |b: &mut PlanBuilder, x, len| {
+                let y = b.buf("y", len, BufKind::External);
+                b.op(Op::Copy { x, x_offset: 0, y, y_offset: 0, len });
+                outs.push((y, len));
+            };
+            // Only layers read it: two convolutions.
+            let h = norm(&mut b, x, Act::Silu);
+            let (first, second) = (b.conv("1", h, conv(16, 3), Act::None, None), b.conv("2", h, conv(48, 3), Act::None, None));
+            keep(&mut b, first, grid * grid * 16);
+            // A residual reads it as well.
+            let h = norm(&mut b, second, Act::Silu);
+            let third = b.conv("2", h, conv(48, 3), Act::None, Some(h));
+            // A linear layer wants it laid out otherwise than the convolution before it.
+            let h = norm(&mut b, third, Act::None);
+            let fourth = b.conv("3", h, conv(20, 3), Act::Sigmoid, None);
+            keep(&mut b, fourth, grid * grid * 20);
+            let fifth = b.linear("linear", h, LinearShape { m: grid * grid, k: c, n: 33 }, true, Act::None, None);
+            keep(&mut b, fifth, grid * grid * 33);
+            // In place.
+            let (gain, bias) = (b.weight("gain", &[c]), b.weight("bias", &[c]));
+            b.op(Op::GroupNorm { x: third, gain, bias, scale_shift: None, y: third, hw: grid * grid, c, groups: 8, act: Act::Silu });
+            let sixth = b.conv("1", third, conv(16, 3), Act::None, None);
+            keep(&mut b, sixth, grid * grid * 16);
+            (b.finish().unwrap(), x, outs)
+        };
+        let input: Vec<f32> = (0..(grid * grid * c) as u32).map(|i| noise::gaussian(30, 0, i) as f32).collect();
+        let run = |sixteen: bool| -> Vec<Vec<f32>> {
+            let (plan, x, outs) = plan(sixteen);
+            let mut executor = CpuExecutor::new(&Pool::new(2), &plan, &weights).unwrap();
+            executor.write(x, &input);
+            // Twice, for what a run leaves behind must not matter to the next.
+            executor.run(&[]);
+            executor.run(&[]);
+            outs.iter().map(|&(y, len)| executor.slice(y)[..len].to_vec()).collect()
+        };
+        for (n, (short, full)) in run(true).iter().zip(&run(false)).enumerate() {
+            let most = full.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            for (s, f) in short.iter().zip(full) {
+                assert!((s - f).abs() < 0.02 * most, "output {n}: {s}, {f} in f32, of {most} at most");
             }
         }
     }

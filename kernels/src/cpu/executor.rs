@@ -15,7 +15,7 @@ use super::sample::sample;
 use super::steps::{CpuStep, NORM_CUTS, ScratchSizes, steps};
 use crate::executor::{scalar_value, step_value};
 use crate::layout::Layout;
-use crate::plan::{Act, Buf, BufInfo, BufKind, Plan};
+use crate::plan::{Act, Buf, BufInfo, BufKind, ConvShape, Plan};
 use crate::{PlanError, Weights};
 
 /// Elements below which moving or mapping data is not worth a second thread.
@@ -136,6 +136,15 @@ impl CpuExecutor {
         &as_floats(&mut self.arena)[range]
     }
 
+    /// A buffer in place, to be written.
+    ///
+    /// # Panics
+    /// If the buffer is transient and read by a later operation.
+    pub fn slice_mut(&mut self, buf: Buf) -> &mut [f32] {
+        let range = self.range(buf, "using");
+        &mut as_floats(&mut self.arena)[range]
+    }
+
     /// Zeroes the State buffers.
     pub fn reset(&mut self) {
         let arena = as_floats(&mut self.arena);
@@ -205,14 +214,14 @@ impl Run<'_> {
                 unsafe { layer.run(self.pool) };
             }
             #[cfg(target_arch = "x86_64")]
-            CpuStep::TileLayer { x, residual, y, shape, act, ref packed } => {
+            CpuStep::TileLayer { x, residual, y, shape, act, ref packed, laid } => {
                 let residual = residual.map_or(std::ptr::null(), |r| a.at(r).cast_const());
-                let layer = amx::Layer { packed, shape, act, x: a.at(x), residual, y: a.at(y), scratch: self.bytes.0.cast() };
+                let layer = amx::Layer { packed, shape, act, x: a.at(x), residual, y: a.at(y), scratch: self.bytes.0.cast(), laid };
                 // SAFETY: as above.
                 unsafe { layer.run(self.pool) };
             }
-            CpuStep::GroupNorm { x, ref gain_bias, scale_shift, y, hw, c, groups, act } => {
-                self.group_norm(x, gain_bias, scale_shift, y, hw, c, groups, act);
+            CpuStep::GroupNorm { x, ref gain_bias, scale_shift, y, hw, c, groups, act, tiles } => {
+                self.group_norm(x, gain_bias, scale_shift, y, hw, c, groups, act, tiles);
             }
             CpuStep::RmsNorm { x, ref gain, y, m, d } => {
                 // SAFETY: see above.
@@ -341,7 +350,7 @@ impl Run<'_> {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the operation's own fields")]
-    fn group_norm(&self, x: usize, gain_bias: &[f32], scale_shift: Option<usize>, y: usize, hw: usize, c: usize, groups: usize, act: Act) {
+    fn group_norm(&self, x: usize, gain_bias: &[f32], scale_shift: Option<usize>, y: usize, hw: usize, c: usize, groups: usize, act: Act, tiles: Option<ConvShape>) {
         let (a, shared, table) = (self.arena, self.shared, self.table);
         let cuts = if hw * c < PARALLEL_ELEMENTS / 2 || self.pool.threads() == 1 { hw.div_ceil(1024) } else { self.pool.threads() * 2 };
         let cuts = cuts.clamp(1, NORM_CUTS.min(hw));
@@ -386,6 +395,18 @@ impl Run<'_> {
                 mul_add[c + ch] = (bias - mean * gain * inverse) as f32;
             }
         }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(shape) = tiles {
+            let input = amx::Input::new(shape, a.at(x), self.bytes.0.cast());
+            let norm = amx::Normed { mul: shared.at(cuts * 2 * c), add: shared.at(cuts * 2 * c + c), act };
+            // The same cuts, at whole rows.
+            return each(&|_, i| {
+                // SAFETY: see `step`; cuts write rows apart from each other, and the scratch is the next step's.
+                unsafe { input.part(cuts, i, Some(norm)) };
+            });
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = tiles;
         each(&|_, i| {
             let (r0, r1) = rows(i);
             let (mul, add) = (shared.at(cuts * 2 * c), shared.at(cuts * 2 * c + c));

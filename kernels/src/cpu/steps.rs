@@ -9,8 +9,8 @@ use super::attention::AttentionPlan;
 use super::{amx, eight_bit};
 use super::level::Level;
 use super::pack::{self, Form, Line, Packed, as_floats, lines};
-use crate::layout::Layout;
-use crate::plan::{Act, Buf, ConvShape, HeadShape, LinearShape, Op, Plan, Scalar, Step, Weight};
+use crate::layout::{Access, Layout, accesses};
+use crate::plan::{Act, Buf, BufKind, ConvShape, HeadShape, LinearShape, Op, Plan, Scalar, Step, Weight};
 use crate::{PlanError, Weights};
 
 /// Offset of a buffer in the arena, in elements.
@@ -21,9 +21,9 @@ pub enum CpuStep {
     #[cfg(target_arch = "x86_64")]
     EightBitLayer { x: At, residual: Option<At>, y: At, shape: ConvShape, family: &'static eight_bit::Family, packed: Arc<Packed> },
     #[cfg(target_arch = "x86_64")]
-    TileLayer { x: At, residual: Option<At>, y: At, shape: ConvShape, act: Act, packed: Arc<Packed> },
-    /// `gain` then `bias`, 2c.
-    GroupNorm { x: At, gain_bias: Vec<f32>, scale_shift: Option<At>, y: At, hw: usize, c: usize, groups: usize, act: Act },
+    TileLayer { x: At, residual: Option<At>, y: At, shape: ConvShape, act: Act, packed: Arc<Packed>, laid: bool },
+    /// `gain` then `bias`, 2c. With `tiles` the result is nobody's but that layer's, and goes where that will look for it.
+    GroupNorm { x: At, gain_bias: Vec<f32>, scale_shift: Option<At>, y: At, hw: usize, c: usize, groups: usize, act: Act, tiles: Option<ConvShape> },
     RmsNorm { x: At, gain: Vec<f32>, y: At, m: usize, d: usize },
     Attention { q: At, k: At, v: At, y: At, plan: AttentionPlan },
     RingWrite { x: At, ring: At, t: usize, width: usize, step: Step },
@@ -60,7 +60,7 @@ pub const NORM_CUTS: usize = 16;
 pub fn steps(level: Level, plan: &Plan, layout: &Layout, weights: &Weights) -> Result<(Vec<CpuStep>, ScratchSizes), PlanError> {
     let mut build = Builder { level, plan, layout, weights, sizes: ScratchSizes::default(), out: Vec::new() };
     for (i, op) in plan.ops.iter().enumerate() {
-        build.op(op, plan.eight_bit.contains(&i))?;
+        build.op(op, i)?;
     }
     Ok((build.out, build.sizes))
 }
@@ -84,10 +84,9 @@ impl Builder<'_> {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the operation's own fields")]
-    fn layer(&mut self, x: Buf, w: Weight, b: Option<Weight>, residual: Option<Buf>, y: Buf, shape: ConvShape, act: Act, bears_eight_bits: bool) -> Result<(), PlanError> {
+    fn layer(&mut self, x: Buf, w: Weight, b: Option<Weight>, residual: Option<Buf>, y: Buf, shape: ConvShape, act: Act, op: usize) -> Result<(), PlanError> {
         let bias = b.map(|b| self.weight(b)).transpose()?;
-        // A pointwise convolution has no rows to speak of: one long row cuts better.
-        let shape = if shape.k == 1 && shape.stride == 1 { ConvShape { h: 1, w: shape.h * shape.w, ..shape } } else { shape };
+        let shape = flattened(shape);
         let nv = best_nv(self.level, shape);
         let few = shape.h_out() * shape.w_out() <= 8;
         let name = |w: Weight| self.plan.weights[w.0 as usize].name.clone();
@@ -102,21 +101,22 @@ impl Builder<'_> {
             form: if few { Form::Half } else { Form::Full },
         };
         #[cfg(target_arch = "x86_64")]
-        if self.plan.sixteen_bit && amx::present(self.level) && amx::fits(shape) {
+        if self.on_tiles(shape) {
+            let laid = op.checked_sub(1).is_some_and(|before| self.left_for(before, x, shape));
             let packed = self.weights.packed().get(pack::Layer { max_nv: amx::max_nv(shape.c_out), form: Form::Tiles, ..layer }, self.weight(w)?, bias);
             self.sizes.bytes = self.sizes.bytes.max(2 * amx::scratch(shape));
-            self.out.push(CpuStep::TileLayer { x: self.at(x), residual: residual.map(|r| self.at(r)), y: self.at(y), shape, act, packed });
+            self.out.push(CpuStep::TileLayer { x: self.at(x), residual: residual.map(|r| self.at(r)), y: self.at(y), shape, act, packed, laid });
             return Ok(());
         }
         #[cfg(target_arch = "x86_64")]
-        if let Some(family) = eight_bit::Family::beside(self.level).filter(|f| bears_eight_bits && f.fits(shape, act)) {
+        if let Some(family) = eight_bit::Family::beside(self.level).filter(|f| self.plan.eight_bit.contains(&op) && f.fits(shape, act)) {
             let packed = self.weights.packed().get(pack::Layer { form: Form::EightBit, ..layer }, self.weight(w)?, bias);
             self.sizes.bytes = self.sizes.bytes.max(eight_bit::scratch(shape));
             self.out.push(CpuStep::EightBitLayer { x: self.at(x), residual: residual.map(|r| self.at(r)), y: self.at(y), shape, family, packed });
             return Ok(());
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = bears_eight_bits;
+        let _ = op;
         let packed = self.weights.packed().get(layer, self.weight(w)?, bias);
         self.sizes.zeros = self.sizes.zeros.max(shape.c_in);
         let step = CpuStep::Layer { x: self.at(x), residual: residual.map(|r| self.at(r)), y: self.at(y), shape, act, packed };
@@ -124,18 +124,47 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn op(&mut self, op: &Op, bears_eight_bits: bool) -> Result<(), PlanError> {
+    /// Whether a layer of this shape is one for the tile unit.
+    #[cfg(target_arch = "x86_64")]
+    fn on_tiles(&self, shape: ConvShape) -> bool {
+        self.plan.sixteen_bit && amx::present(self.level) && amx::fits(shape)
+    }
+
+    /// Whether operation `before` leaves `x` laid out as a layer of this shape wants it: another layer that read it, or the norm that made it.
+    #[cfg(target_arch = "x86_64")]
+    fn left_for(&self, before: usize, x: Buf, shape: ConvShape) -> bool {
+        match self.plan.ops[before] {
+            Op::GroupNorm { y, .. } => y == x && self.only_for_tiles(before, x).is_some(),
+            ref op => layer_of(op).is_some_and(|(read, other)| read == x && self.on_tiles(other) && amx::laid_alike(shape, other)),
+        }
+    }
+
+    /// The first of the layers right behind operation `at`, which writes `y`, if they are on tiles, want it laid out alike, and nobody else reads it.
+    #[cfg(target_arch = "x86_64")]
+    fn only_for_tiles(&self, at: usize, y: Buf) -> Option<ConvShape> {
+        let ops = &self.plan.ops;
+        let (_, first) = layer_of(ops.get(at + 1)?)?;
+        let layers = ops[at + 1..].iter().map_while(layer_of).take_while(|&(x, shape)| x == y && self.on_tiles(shape) && amx::laid_alike(shape, first)).count();
+        let mut uses = [0; 2];
+        for op in ops {
+            accesses(op, |buf, access| uses[usize::from(access == Access::Read)] += usize::from(buf == y));
+        }
+        (layers > 0 && self.plan.bufs[y.0 as usize].kind == BufKind::Transient && uses == [1, layers]).then_some(first)
+    }
+
+    fn op(&mut self, op: &Op, i: usize) -> Result<(), PlanError> {
         let step = match *op {
-            Op::Conv2d { x, w, b, residual, y, shape, act } => return self.layer(x, w, b, residual, y, shape, act, bears_eight_bits),
-            Op::Linear { x, w, b, residual, y, shape: LinearShape { m, k, n }, act } => {
-                let shape = ConvShape { h: 1, w: m, c_in: k, c_out: n, k: 1, stride: 1 };
-                return self.layer(x, w, b, residual, y, shape, act, false);
-            }
+            Op::Conv2d { x, w, b, residual, y, shape, act } => return self.layer(x, w, b, residual, y, shape, act, i),
+            Op::Linear { x, w, b, residual, y, shape, act } => return self.layer(x, w, b, residual, y, as_conv(shape), act, i),
             Op::GroupNorm { x, gain, bias, scale_shift, y, hw, c, groups, act } => {
                 let mut gain_bias = self.weight(gain)?.to_vec();
                 gain_bias.extend_from_slice(self.weight(bias)?);
                 self.sizes.shared = self.sizes.shared.max(2 * c * (NORM_CUTS + 1));
-                CpuStep::GroupNorm { x: self.at(x), gain_bias, scale_shift: scale_shift.map(|s| self.at(s)), y: self.at(y), hw, c, groups, act }
+                #[cfg(target_arch = "x86_64")]
+                let tiles = self.only_for_tiles(i, y);
+                #[cfg(not(target_arch = "x86_64"))]
+                let tiles = None;
+                CpuStep::GroupNorm { x: self.at(x), gain_bias, scale_shift: scale_shift.map(|s| self.at(s)), y: self.at(y), hw, c, groups, act, tiles }
             }
             Op::RmsNorm { x, gain, y, m, d } => CpuStep::RmsNorm { x: self.at(x), gain: self.weight(gain)?.to_vec(), y: self.at(y), m, d },
             Op::Attention { q, k, v, y, tq, tk, shape } => {
@@ -208,6 +237,25 @@ impl Builder<'_> {
         };
         self.out.push(step);
         Ok(())
+    }
+}
+
+/// A pointwise convolution has no rows to speak of: one long row cuts better.
+fn flattened(shape: ConvShape) -> ConvShape {
+    if shape.k == 1 && shape.stride == 1 { ConvShape { h: 1, w: shape.h * shape.w, ..shape } } else { shape }
+}
+
+fn as_conv(LinearShape { m, k, n }: LinearShape) -> ConvShape {
+    ConvShape { h: 1, w: m, c_in: k, c_out: n, k: 1, stride: 1 }
+}
+
+/// What a convolution or a linear layer reads, and its shape.
+#[cfg(target_arch = "x86_64")]
+fn layer_of(op: &Op) -> Option<(Buf, ConvShape)> {
+    match *op {
+        Op::Conv2d { x, shape, .. } => Some((x, flattened(shape))),
+        Op::Linear { x, shape, .. } => Some((x, as_conv(shape))),
+        _ => None,
     }
 }
 
