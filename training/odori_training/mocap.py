@@ -33,6 +33,8 @@ LOOP_SECONDS = 7.0
 SPIN_RAD_S, MAX_YAW_RAD, STAGE_M = 1.9, np.deg2rad(60), 0.55
 _L, _R = {n: INDEX["left" + n] for n in ("UpperLeg", "LowerLeg", "Foot", "Toes")}, {n: INDEX["right" + n] for n in ("UpperLeg", "LowerLeg", "Foot", "Toes")}
 TOE_REST, ANKLE_REST = 0.02, 0.08
+# A head looks no farther aside, up or down than this from its neck.
+FARTHEST_HEAD_RAD = 1.05
 
 
 def style_of(name: str) -> str:
@@ -55,10 +57,29 @@ def resample(root, world, fps):
     return interp1d(t, root, axis=0)(new), out
 
 
+def upright(local, farthest):
+    """Local rotations (T,3,3) of a head or a foot, the right side up: as `upright` in engine/src/pose.rs."""
+    q = Rotation.from_matrix(local).as_quat()  # x, y, z, w
+    roll = np.mod(2 * np.arctan2(q[:, 2], q[:, 3]), np.pi)
+    roll = np.where(roll > np.pi / 2, roll - np.pi, roll)
+    led_back = np.copysign(np.minimum(np.abs(roll), np.pi / 2 - np.abs(roll)), roll)
+    zero = np.zeros(len(q))
+    twist = np.stack([zero, zero, q[:, 2], q[:, 3]], -1)
+    twist[np.linalg.norm(twist, axis=-1) < 1e-6] = [0, 0, 0, 1]
+    swing = (Rotation.from_matrix(local) * Rotation.from_quat(twist).inv()).as_rotvec()
+    angle = np.linalg.norm(swing, axis=-1, keepdims=True)
+    swing = swing * np.minimum(1, np.maximum(2 * farthest - angle, 0) / np.maximum(angle, 1e-9))
+    return (Rotation.from_rotvec(swing) * Rotation.from_euler("z", led_back[:, None])).as_matrix()
+
+
 def despike(world, frames, limit_rad_s=27.0, fps=60.0):
-    """Marker swaps show as joints that turn impossibly fast: those frames are bridged along the arc."""
+    """Marker swaps show as joints that turn impossibly fast: those frames are bridged along the arc. Some leave a head or a foot upside
+    down for seconds, salsa_06's for the whole take: those are turned over."""
     local = bvh.local_rotations(world, frames)
     names = list(INDEX)
+    for name in ("neck", "head", "leftFoot", "rightFoot"):
+        if name in world:
+            local[:, INDEX[name]] = upright(local[:, INDEX[name]], np.pi if "Foot" in name else FARTHEST_HEAD_RAD)
     for name in world:
         r = Rotation.from_matrix(local[:, INDEX[name]])
         fast = (r[:-1].inv() * r[1:]).magnitude() * fps > limit_rad_s

@@ -33,8 +33,8 @@ MEET = 8
 WINDOWS = ((112, 64), (112, 64), (112, 80), (112, 64), (112, 64), (112, 80), (112, 64), (128, 128))
 # A step that took longer than this was interrupted: what is beyond is no training time.
 PAUSE_S = 10.0
-# Every so many batches one of working size 192.
-LARGE_EVERY, LARGE_WINDOW = 4, (192, 96)
+# Of eight batches these are of larger working sizes, cut so, and of so many eighths of the clips: as dear as the others.
+LARGE = {0: (192, (192, 96), 3), 4: (192, (192, 96), 3), 2: (256, (256, 128), 2)}
 
 
 def orthogonalise(g):
@@ -339,9 +339,9 @@ def train(rank: int, a):
                 g["lr"] = lr * scale
         window = WINDOWS[step % len(WINDOWS)]
         full = 2 if step % 2 == 0 else 0
-        if step % LARGE_EVERY == 0 and any(s.size > WORK for s in clips.shards):
-            # As dear as the others: fewer clips.
-            batch = clips.batch(max(1, a.batch * 3 // 8), LARGE_WINDOW, full // 2, work=192)
+        work, cut, eighths = LARGE.get(step % 8, (WORK, window, 8))
+        if work > WORK and any(s.size > WORK for s in clips.shards):
+            batch = clips.batch(max(1, a.batch * eighths // 8), cut, full // 2 if work == 192 else 0, work=work)
         else:
             batch = clips.batch(a.batch, window, full)
         if rng.random() < a.rollouts:

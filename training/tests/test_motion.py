@@ -74,3 +74,19 @@ def test_one_step_at_a_time_equals_the_whole():
         model.codes.normal_()
         model.layers[1].cross.inner.o.weight.normal_(0, 0.1)
     assert check(model, steps=30) < 1e-4
+
+
+def test_captures_with_a_head_upside_down_are_turned_over():
+    from scipy.spatial.transform import Rotation
+
+    looks = Rotation.from_euler("YXZ", [0.3, -0.4, 0.1])
+    rolled = Rotation.from_euler("z", np.linspace(0, np.pi, 50)[:, None])
+    given = (looks * rolled).as_matrix()
+    made = mocap.upright(given, mocap.FARTHEST_HEAD_RAD)
+    assert np.allclose(made[-1], looks.as_matrix(), atol=1e-6), "rolled by half a turn it looks where it looked"
+    assert np.allclose(made[:10], given[:10], atol=1e-6), "what bodies do is left alone"
+    assert made[:, 1, 1].min() > 0.4
+    turns = Rotation.from_matrix(made)
+    assert (turns[:-1].inv() * turns[1:]).magnitude().max() < 0.1, "no jump between"
+    back = mocap.upright(Rotation.from_euler("y", [[2.8]]).as_matrix(), mocap.FARTHEST_HEAD_RAD)
+    assert back[0, 2, 2] > 0.2, "nobody looks back over the own spine"
