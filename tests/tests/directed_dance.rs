@@ -2,10 +2,12 @@
 
 mod common;
 
+use glam::{Quat, Vec3};
 use odori_engine::metrics::{self, Body};
 use odori_engine::motion::Sampling;
 use odori_engine::pipeline::{Pipeline, Settings};
 use odori_engine::pose::Pose;
+use odori_engine::skeleton::Bone;
 use odori_kernels::{Backend, cpu};
 
 /// Poses of every dancer, frame by frame; `change` may alter the settings before a frame.
@@ -35,6 +37,21 @@ fn feet_that_stand_stay_and_joints_stay_whole() {
     let feet = metrics::body::feet(&poses, &bodies(&frames, 0));
     assert!(feet.slide < 0.03, "{feet:?}");
     assert!(metrics::body::limits(&poses).limb_m < 1e-4);
+}
+
+/// Captures that the model learnt from have some upside down, of salsa above all.
+#[test]
+fn heads_sit_on_their_necks() {
+    let (head, neck) = (Bone::named("head").unwrap().index(), Bone::named("neck").unwrap().index());
+    for (style, seed) in [(0, 1), (2, 1), (2, 2), (2, 3), (2, 4)] {
+        let settings = Settings { style, sampling: Sampling { seed, ..Sampling::default() }, ..Settings::default() };
+        for (n, frame) in dance(settings, 1, 24, |_, _| ()).iter().enumerate() {
+            let pose = &frame[0];
+            let up = (pose.rotations[head] * Vec3::Y).y;
+            assert!(up > 0.3, "style {style}, seed {seed}, frame {n}: {up}");
+            assert!(pose.rotations[neck].angle_between(Quat::IDENTITY) < 1.3, "style {style}, seed {seed}, frame {n}");
+        }
+    }
 }
 
 #[test]

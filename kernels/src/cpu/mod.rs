@@ -39,6 +39,12 @@ pub fn short_form() -> Option<&'static str> {
     None
 }
 
+/// What computes here, for people: the level, and the short form if there is one.
+pub fn instructions() -> String {
+    let level = Level::best().name();
+    short_form().map_or_else(|| level.to_owned(), |form| format!("{level} with {form}"))
+}
+
 /// The multiply-add ceiling of `threads` of this pool at `level`, in GFLOP/s: what a benchmark divides by.
 pub fn peak_gflops(pool: &Pool, level: Level) -> f64 {
     let table = level.table();

@@ -56,7 +56,7 @@ pub fn begin(machine: &Machine, seed: u64) -> Manifest {
         architecture: std::env::consts::ARCH.into(),
         cpu: cpu_name(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
-        simd: cpu::Level::best().name().into(),
+        simd: cpu::instructions(),
         memory_mb: memory_kb.unwrap_or(0) / 1024,
         compute: format!("{}: {}", machine.backend_name(), machine.reason),
         draw: machine.drawer_description().unwrap_or_else(|e| e.to_string()),

@@ -16,7 +16,7 @@ const SIZE: (u32, u32) = (512, 512);
 /// If not even the fallbacks work.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let simd = cpu::Level::best().name();
+    let simd = cpu::instructions();
     let adapters: Vec<_> = gpu::Device::probe().into_iter().map(|g| json!({ "name": g.name, "backend": g.api, "driver": g.driver, "software": g.is_software() })).collect();
     let engine = Machine::open(&args.engine.options())?;
     let draw = engine.drawer_description();
