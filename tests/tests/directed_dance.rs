@@ -43,9 +43,9 @@ fn feet_that_stand_stay_and_joints_stay_whole() {
 #[test]
 fn heads_sit_on_their_necks() {
     let (head, neck) = (Bone::named("head").unwrap().index(), Bone::named("neck").unwrap().index());
-    for (style, seed) in [(0, 1), (2, 1), (2, 2), (2, 3), (2, 4)] {
+    for (style, seed) in [(0, 1), (2, 1), (2, 6)] {
         let settings = Settings { style, sampling: Sampling { seed, ..Sampling::default() }, ..Settings::default() };
-        for (n, frame) in dance(settings, 1, 24, |_, _| ()).iter().enumerate() {
+        for (n, frame) in dance(settings, 1, 50, |_, _| ()).iter().enumerate() {
             let pose = &frame[0];
             let up = (pose.rotations[head] * Vec3::Y).y;
             assert!(up > 0.3, "style {style}, seed {seed}, frame {n}: {up}");

@@ -656,8 +656,8 @@ mod tests {
             // A linear layer wants it laid out otherwise than the convolution before it.
             let h = norm(&mut b, third, Act::None);
             let fourth = b.conv("3", h, conv(20, 3), Act::Sigmoid, None);
-            keep(&mut b, fourth, grid * grid * 20);
             let fifth = b.linear("linear", h, LinearShape { m: grid * grid, k: c, n: 33 }, true, Act::None, None);
+            keep(&mut b, fourth, grid * grid * 20);
             keep(&mut b, fifth, grid * grid * 33);
             // In place.
             let (gain, bias) = (b.weight("gain", &[c]), b.weight("bias", &[c]));
