@@ -378,7 +378,7 @@ fn rough_silu(x: __m512) -> __m512 {
     let f = _mm512_sub_ps(t, whole);
     // Remez on -0.5..0.5, relative error 8e-5.
     let p = _mm512_fmadd_ps(f, _mm512_set1_ps(0.055_171_34), _mm512_set1_ps(0.242_611_17));
-    let p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.693_261_03));
+    let p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.693_261));
     let p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.999_928_07));
     let e = _mm512_scalef_ps(p, whole);
     _mm512_mul_ps(x, _mm512_rcp14_ps(_mm512_add_ps(e, _mm512_set1_ps(1.0))))
