@@ -117,7 +117,7 @@ pub struct Denoiser {
     cells: usize,
     /// (W, W, 4), the output before this one; zeros after a reset.
     previous: Vec<f32>,
-    /// What the network reads and gives, where that is not this process's memory: (G, G, ...).
+    /// What the network reads and gives, where that is not this process's memory: (G, G, ...). Else empty.
     patches: Vec<f32>,
     given: Vec<f32>,
     bells: Vec<f32>,
@@ -158,6 +158,7 @@ impl Denoiser {
         let grid = size / cfg.patch;
         let cells = size / cfg.flow_cell;
         let positions = (grid / 4) * (grid / 4);
+        let elsewhere = |len| if matches!(backend, Backend::Gpu(_)) { vec![0.0; len] } else { Vec::new() };
         Ok(Self {
             size,
             reference,
@@ -173,8 +174,8 @@ impl Denoiser {
             flow: vec![0.0; cells * cells * 2],
             cells,
             previous: vec![0.0; size * size * 4],
-            patches: vec![0.0; grid * grid * network::PATCH_INPUTS],
-            given: vec![0.0; size * size * 4],
+            patches: elsewhere(grid * grid * network::PATCH_INPUTS),
+            given: elsewhere(size * size * 4),
             bells: vec![0.0; (grid + 2) * KEYPOINTS],
             time: vec![0.0; cfg.time_dim],
             features: vec![0.0; positions * cfg.channels[2]],

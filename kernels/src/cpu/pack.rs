@@ -168,11 +168,11 @@ impl Packed {
 
     #[cfg(target_arch = "x86_64")]
     fn tiles(layer: &Layer, w: &[f32], bias: Option<&[f32]>) -> Self {
-        use super::amx::{DEPTH, TILE_BYTES};
+        use super::amx::{DEPTH, TILE_BYTES, chunks};
         let &Layer { level, n, c_in, taps, max_nv, .. } = layer;
         let lanes = level.lanes();
         let k = taps.isqrt();
-        let chunks = (k * c_in).div_ceil(DEPTH);
+        let chunks = chunks(k, c_in);
         let per_vector = k * chunks * TILE_BYTES;
         let blocks = blocks(n, lanes, max_nv, per_vector);
         let vectors = n.div_ceil(lanes);
