@@ -96,6 +96,11 @@ struct Beginning {
     mean: Vec<f32>,
 }
 
+/// Frames over which the end of the loop of standing becomes its beginning: 1.5 s.
+const SEAM_FRAMES: usize = 45;
+/// How often each pose of that loop is drawn half-way to the mean of its neighbours: together a Gaussian of 80 ms.
+const SMOOTH_PASSES: usize = 12;
+
 /// A dancer standing and breathing: the loop of tokens in `idle`, decoded to 30 Hz poses.
 ///
 /// # Errors
@@ -113,7 +118,24 @@ pub fn idle_poses(backend: &Backend, motion: &Weights, tokenizer: &Weights, idle
         model.exec.write(model.ports.forced, step);
         poses.extend(model.step(&input));
     }
-    Ok(poses)
+    Ok(round_and_round(&poses))
+}
+
+/// Poses that can be played round and round: the end goes over into the beginning, and what trembles from step to step is
+/// taken out, for one who stands moves slowly. Shorter than what was given by [`SEAM_FRAMES`].
+fn round_and_round(poses: &[Pose]) -> Vec<Pose> {
+    let seam = SEAM_FRAMES.min(poses.len() / 2);
+    let length = poses.len() - seam;
+    let mut round = poses[..length].to_vec();
+    for (n, pose) in round.iter_mut().enumerate().take(seam) {
+        let u = n as f32 / seam as f32;
+        *pose = poses[length + n].lerp(&poses[n], u * u * (3.0 - 2.0 * u));
+    }
+    for _ in 0..SMOOTH_PASSES {
+        let beside = |n: usize| round[(n + length - 1) % length].lerp(&round[(n + 1) % length], 0.5);
+        round = (0..length).map(|n| round[n].lerp(&beside(n), 0.5)).collect();
+    }
+    round
 }
 
 /// The motion weights with the beginnings of every style's dances, where `idle` has them.

@@ -155,6 +155,18 @@ fn a_style_is_guided_away_from_none() {
     }
 }
 
+#[test]
+fn a_dancer_who_stands_never_jumps() {
+    let backend = Backend::Cpu(odori_kernels::cpu::Pool::new(1));
+    let poses = idle_poses(&backend, &weights(MOTION), &weights(TOKENIZER), &weights(include_bytes!("../../../models/idle.safetensors"))).unwrap();
+    assert!(poses.len() > 10 * 30, "the same is not seen again for ten seconds");
+    let bodies: Vec<_> = poses.iter().map(crate::metrics::body).collect();
+    let fastest = (0..bodies.len())
+        .map(|n| crate::metrics::speed(&bodies[n], &bodies[(n + 1) % bodies.len()], crate::metrics::POSE_HZ))
+        .fold(0.0, f32::max);
+    assert!(fastest < 0.1, "{fastest} m/s, where the loop ends or within it");
+}
+
 /// Three styles' worth of beginnings: none for the first, one step over and over for the others.
 fn with_some_beginnings() -> Weights {
     let cfg = MotionConfig::from_weights(&weights(MOTION)).unwrap();
