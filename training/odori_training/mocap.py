@@ -72,6 +72,16 @@ def upright(local, farthest):
     return (Rotation.from_rotvec(swing) * Rotation.from_euler("z", led_back[:, None])).as_matrix()
 
 
+def level(local):
+    """Local rotations (T,J,3,3) with the head turned by one rotation, so that over the take it is neither bowed nor tilted on average.
+    A head's markers are put on by hand, and askew on some: one dancer (05) would look at the floor in front of an upright chest all day."""
+    _, world = sk.forward(np.zeros((len(local), 3)), local)
+    ahead = sk.rot_y(-sk.yaw_of(world[:, INDEX["upperChest"]])) @ world[:, INDEX["head"]]
+    mean = Rotation.from_matrix(ahead).mean()
+    tilt = Rotation.from_matrix(sk.rot_y(-sk.yaw_of(mean.as_matrix()[None]))[0]) * mean
+    local[:, INDEX["head"]] = local[:, INDEX["head"]] @ tilt.inv().as_matrix()
+
+
 def despike(world, frames, limit_rad_s=27.0, fps=60.0):
     """Marker swaps show as joints that turn impossibly fast: those frames are bridged along the arc. Some leave a head or a foot upside
     down for seconds, salsa_06's for the whole take: those are turned over."""
@@ -80,6 +90,7 @@ def despike(world, frames, limit_rad_s=27.0, fps=60.0):
     for name in ("neck", "head", "leftFoot", "rightFoot"):
         if name in world:
             local[:, INDEX[name]] = upright(local[:, INDEX[name]], np.pi if "Foot" in name else FARTHEST_HEAD_RAD)
+    level(local)
     for name in world:
         r = Rotation.from_matrix(local[:, INDEX[name]])
         fast = (r[:-1].inv() * r[1:]).magnitude() * fps > limit_rad_s

@@ -90,3 +90,23 @@ def test_captures_with_a_head_upside_down_are_turned_over():
     assert (turns[:-1].inv() * turns[1:]).magnitude().max() < 0.1, "no jump between"
     back = mocap.upright(Rotation.from_euler("y", [[2.8]]).as_matrix(), mocap.FARTHEST_HEAD_RAD)
     assert back[0, 2, 2] > 0.2, "nobody looks back over the own spine"
+
+
+def test_a_take_whose_head_markers_sit_askew_looks_ahead():
+    from scipy.spatial.transform import Rotation
+
+    from odori_training import skeleton as sk
+
+    n = 200
+    t = np.arange(n) / 30
+    local = np.tile(np.eye(3), (n, len(sk.INDEX), 1, 1))
+    local[:, sk.INDEX["hips"]] = sk.rot_y(0.5 * t)  # a dancer who turns all the while
+    nods = Rotation.from_euler("YXZ", np.stack([0.6 * np.sin(t), 0.3 * np.sin(2 * t), 0 * t], -1))
+    local[:, sk.INDEX["head"]] = (nods * Rotation.from_euler("xz", [0.7, 0.2])).as_matrix()
+    mocap.level(local)
+    _, world = sk.forward(np.zeros((n, 3)), local)
+    down = np.degrees(np.arcsin(-world[:, sk.INDEX["head"]][:, 1, 2]))
+    assert abs(down.mean()) < 3, "ahead on average"
+    assert np.ptp(down) > 25, "and still nods"
+    turned = np.degrees(np.linalg.norm((Rotation.from_matrix(local[:, sk.INDEX["head"]]).inv() * nods).as_rotvec(), axis=-1))
+    assert turned.max() < 10, "what the dancer did is left"
