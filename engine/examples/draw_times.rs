@@ -7,6 +7,7 @@ use std::time::Instant;
 use glam::Vec2;
 use odori_engine::avatar::{Expression, Sidecar, drive, import_encoded};
 use odori_engine::pose::{Camera, Pose};
+use odori_kernels::cpu::Pool;
 use odori_engine::render::{Background, Drawer, Ground, Light, Matrix, Prefer, Shadow, Size, View, open};
 
 fn best(mut run: impl FnMut()) -> f64 {
@@ -29,8 +30,10 @@ fn main() {
     let sidecar = args.next().map(|p| Sidecar::parse(&std::fs::read(p).expect("the keypoints can be read")).expect("the keypoints are fine"));
     let (avatar, report) = import_encoded(&bytes, sidecar.as_ref(), None).expect("the picture becomes an avatar");
     println!("{} triangles", report.triangles);
+    let pool = Pool::for_this_machine();
     for prefer in [Prefer::Cpu, Prefer::Gpu] {
         let mut drawer = open(prefer);
+        drawer.work_with(&pool);
         println!("{}", drawer.description());
         let mut puppet = drawer.puppet_maker().make(&avatar);
         for (full, work) in [(Size::square(512), Size::square(128)), (Size::square(512), Size::square(256)), (Size::new(720, 1280), Size::square(128))] {

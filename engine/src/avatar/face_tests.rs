@@ -42,7 +42,7 @@ fn shown(avatar: &Avatar, pose: &Pose, expression: &Expression) -> (usize, Puppe
     let nose = frame.keypoints[rig::keypoint("nose")].position;
     let view = View { origin: Vec2::splat(128.0) - 4.0 * nose, scale: 4.0 };
     let mut out = PuppetPicture::default();
-    CpuPuppet::new(avatar).draw_into(&frame, &view, 256, 256, &mut out);
+    CpuPuppet::new(avatar).draw_into(&frame, &view, 256, 256, None, &mut out);
     let dark = out.rgba.chunks_exact(4).filter(|p| p[3] > 250 && p[0] < 90 && p[1] < 90 && p[2] < 90).count();
     (dark, out)
 }

@@ -126,7 +126,10 @@ impl Picture {
     /// # Errors
     /// If weights, avatar or drawing cannot be set up.
     pub fn new(backend: &Backend, models: &Models, setup: PictureSetup) -> Result<Self, PipelineError> {
-        let PictureSetup { avatar, drawer, width, height, working_size, best, keep_budget, seed } = setup;
+        let PictureSetup { avatar, mut drawer, width, height, working_size, best, keep_budget, seed } = setup;
+        if let Backend::Cpu(pool) = backend {
+            drawer.work_with(pool);
+        }
         let frame = Frame::new(width as f32, height as f32);
         let below = SIZES.into_iter().rev().filter(|size| keep_budget && best.denoise_steps() > 0 && *size < working_size);
         let mut picture = Picture {

@@ -4,8 +4,9 @@
 
 use glam::{Vec2, Vec4};
 use multiversion::multiversion;
+use odori_kernels::cpu::{Bands, Pool};
 
-use super::cpu::{PuppetPicture, Rect};
+use super::cpu::{PuppetPicture, Rect, most_bands, on_all, rows_a_band};
 use super::Size;
 use super::whole::codes;
 
@@ -16,17 +17,24 @@ pub const WORK_CHANNELS: usize = 5;
 pub const DENOISED_CHANNELS: usize = 11;
 
 /// Box filter with exact coverage into `out`: work.height * work.width * 5.
+pub fn downsample(picture: &PuppetPicture, work: Size, pool: Option<&Pool>, out: &mut [f32]) {
+    assert_eq!(out.len(), work.pixels() * WORK_CHANNELS);
+    let deep = rows_a_band(pool, work.height);
+    let out = Bands::new(out, deep * work.width * WORK_CHANNELS);
+    on_all(pool, out.count(), &|n| downsample_rows(picture, work, n * deep, out.take(n)));
+}
+
+/// The rows of it from `top` on that `out` has room for.
 #[multiversion(targets("x86_64+avx2"))]
-pub fn downsample(picture: &PuppetPicture, work: Size, out: &mut [f32]) {
+fn downsample_rows(picture: &PuppetPicture, work: Size, top: usize, out: &mut [f32]) {
     let (fw, fh) = (picture.width, picture.height);
     let (sx, sy) = (fw as f32 / work.width as f32, fh as f32 / work.height as f32);
-    assert_eq!(out.len(), work.pixels() * WORK_CHANNELS);
     let pixels: &[[u8; 4]] = bytemuck::cast_slice(&picture.rgba);
     let factor = fw / work.width;
     if fw == work.width * factor && fh == work.height * factor && factor <= 16 {
-        return downsample_whole(picture, pixels, factor, work, out);
+        return downsample_whole(picture, pixels, factor, work, top, out);
     }
-    for (wy, row) in out.chunks_exact_mut(work.width * WORK_CHANNELS).enumerate() {
+    for (wy, row) in (top..).zip(out.chunks_exact_mut(work.width * WORK_CHANNELS)) {
         let (from_y, to_y) = (wy as f32 * sy, (wy + 1) as f32 * sy);
         let rows = from_y as usize..(to_y.ceil() as usize).min(fh);
         for (wx, o) in row.chunks_exact_mut(WORK_CHANNELS).enumerate() {
@@ -55,10 +63,10 @@ pub fn downsample(picture: &PuppetPicture, work: Size, out: &mut [f32]) {
 
 /// Whole pixels only (512 to 128), in integers.
 #[inline(always)]
-fn downsample_whole(picture: &PuppetPicture, pixels: &[[u8; 4]], factor: usize, work: Size, out: &mut [f32]) {
+fn downsample_whole(picture: &PuppetPicture, pixels: &[[u8; 4]], factor: usize, work: Size, top: usize, out: &mut [f32]) {
     let fw = picture.width;
     let k = 1.0 / (255 * factor * factor) as f32;
-    for (wy, row) in out.chunks_exact_mut(work.width * WORK_CHANNELS).enumerate() {
+    for (wy, row) in (top..).zip(out.chunks_exact_mut(work.width * WORK_CHANNELS)) {
         for (wx, o) in row.chunks_exact_mut(WORK_CHANNELS).enumerate() {
             let (mut sum, mut valid) = ([0u32; 4], 0u32);
             for y in 0..factor {
@@ -126,10 +134,10 @@ fn between(warp: &[[u8; 4]], width: usize, height: usize, x: f32, y: f32) -> Vec
 /// Working pixels by which the denoised figure may be larger than the puppet.
 const GROWTH: f32 = 12.0;
 
-/// Keeps the vertically interpolated row and the taps of every column between frames.
+/// Keeps the vertically interpolated rows, one for each band, and the taps of every column between frames.
 #[derive(Default)]
 pub struct Composer {
-    row: Vec<Column>,
+    rows: Vec<Column>,
     /// Per output column: left tap, right tap, weight of the right one.
     taps: Vec<(u32, u32, f32)>,
     taps_for: Option<(usize, usize, f32, f32)>,
@@ -158,64 +166,96 @@ fn over(under: &mut [u8; 4], pixel: [u8; 4]) {
 impl Composer {
     /// Lays a figure over `out`, picture.height * picture.width * 4 bytes, as opaque as `fade` says. `denoised` is
     /// work * [`DENOISED_CHANNELS`] and covers the figure's own picture.
-    pub fn compose(&mut self, picture: &PuppetPicture, work: Size, denoised: Option<&[f32]>, fade: f32, out: &mut [u8]) {
-        compose(self, picture, work, denoised, fade, out);
+    pub fn compose(&mut self, picture: &PuppetPicture, work: Size, denoised: Option<&[f32]>, fade: f32, pool: Option<&Pool>, out: &mut [u8]) {
+        let (fw, origin, span) = (picture.width, picture.origin, picture.span);
+        let fade = (fade.clamp(0.0, 1.0) * 256.0) as u32;
+        let enlarge = [span.x / work.width as f32, span.y / work.height as f32];
+        let area = if denoised.is_some() { reach(picture, enlarge) } else { picture.drawn };
+        let deep = rows_a_band(pool, area.y1 - area.y0);
+        let frame: &mut [[u8; 4]] = bytemuck::cast_slice_mut(out);
+        let frame = Bands::new(&mut frame[area.y0 * fw..area.y1 * fw], deep * fw);
+        let Some(denoised) = denoised else {
+            return on_all(pool, frame.count(), &|n| lay_warp(picture, Rect { y0: area.y0 + n * deep, ..area }, fade, frame.take(n)));
+        };
+        let taps_for = Some((fw, work.width, origin.x, span.x));
+        if self.taps_for != taps_for {
+            self.taps_for = taps_for;
+            self.taps.clear();
+            self.taps.extend((0..fw).map(|x| tap(x, origin.x, span.x, work.width)));
+        }
+        // Room for as many as there ever are, so that a figure that grows asks for no memory.
+        self.rows.resize(most_bands(pool) * work.width, Column::default());
+        let rows = Bands::new(&mut self.rows[..frame.count() * work.width], work.width);
+        let taps = &self.taps;
+        on_all(pool, frame.count(), &|n| {
+            let of = Denoised { picture, pixels: denoised, work, taps, enlarge, fade };
+            compose(&of, Rect { y0: area.y0 + n * deep, ..area }, rows.take(n), frame.take(n));
+        });
     }
 }
 
-#[multiversion(targets("x86_64+avx2"))]
-fn compose(composer: &mut Composer, picture: &PuppetPicture, work: Size, denoised: Option<&[f32]>, fade: f32, out: &mut [u8]) {
-    let (fw, fh) = (picture.width, picture.height);
-    let (origin, span) = (picture.origin, picture.span);
-    let frame: &mut [[u8; 4]] = bytemuck::cast_slice_mut(out);
-    let warp: &[[u8; 4]] = bytemuck::cast_slice(&picture.rgba);
-    let fade = (fade.clamp(0.0, 1.0) * 256.0) as u32;
-    let lay = |under: &mut [u8; 4], pixel: [u8; 4]| match fade {
+/// A figure as the network gave it, and how it is to be laid into the frame.
+struct Denoised<'a> {
+    picture: &'a PuppetPicture,
+    pixels: &'a [f32],
+    work: Size,
+    taps: &'a [(u32, u32, f32)],
+    enlarge: [f32; 2],
+    fade: u32,
+}
+
+/// Lays a premultiplied pixel over another, as opaque as `fade` of 256 says.
+#[inline(always)]
+fn faded_over(under: &mut [u8; 4], pixel: [u8; 4], fade: u32) {
+    match fade {
         256 => over(under, pixel),
         _ => over(under, pixel.map(|v| ((v as u32 * fade) >> 8) as u8)),
-    };
-    let Some(denoised) = denoised else {
-        let Rect { x0, y0, x1, y1 } = picture.drawn;
-        for y in y0..y1 {
-            let row = y * fw + x0..y * fw + x1;
-            frame[row.clone()].iter_mut().zip(&warp[row]).filter(|(_, w)| w[3] > 0).for_each(|(o, w)| lay(o, *w));
-        }
-        return;
-    };
-    let taps_for = Some((fw, work.width, origin.x, span.x));
-    if composer.taps_for != taps_for {
-        composer.taps_for = taps_for;
-        composer.taps.clear();
-        composer.taps.extend((0..fw).map(|x| tap(x, origin.x, span.x, work.width)));
     }
-    composer.row.resize(work.width, Column::default());
-    let enlarge = [span.x / work.width as f32, span.y / work.height as f32];
-    let Rect { x0, y0, x1, y1 } = reach(picture, enlarge);
+}
+
+/// The puppet as it is over the rows of `frame`, the first of which is the area's.
+#[multiversion(targets("x86_64+avx2"))]
+fn lay_warp(picture: &PuppetPicture, area: Rect, fade: u32, frame: &mut [[u8; 4]]) {
+    let warp: &[[u8; 4]] = bytemuck::cast_slice(&picture.rgba);
+    let lines = frame.chunks_exact_mut(picture.width).zip(warp.chunks_exact(picture.width).skip(area.y0));
+    for (line, warp) in lines {
+        let columns = area.x0..area.x1;
+        line[columns.clone()].iter_mut().zip(&warp[columns]).filter(|(_, w)| w[3] > 0).for_each(|(o, w)| faded_over(o, *w, fade));
+    }
+}
+
+/// The same of the denoised figure. `row` is room for a row of the working picture.
+#[multiversion(targets("x86_64+avx2"))]
+fn compose(of: &Denoised<'_>, area: Rect, row: &mut [Column], frame: &mut [[u8; 4]]) {
+    let &Denoised { picture, pixels: denoised, work, taps, enlarge, fade } = of;
+    let (fw, fh) = (picture.width, picture.height);
+    let (origin, span) = (picture.origin, picture.span);
+    let warp: &[[u8; 4]] = bytemuck::cast_slice(&picture.rgba);
+    let Rect { x0, y0, x1, .. } = area;
     let stride = work.width * DENOISED_CHANNELS;
     // The network saw the figure's own picture only: beyond it the warp stands alone.
     let inside = |i: usize, origin: f32, span: f32| (0.0..span).contains(&(i as f32 + 0.5 - origin));
     let own = (x0..x1).find(|&x| inside(x, origin.x, span.x)).unwrap_or(x1);
     let own = own..(own..x1).find(|&x| !inside(x, origin.x, span.x)).unwrap_or(x1);
-    for y in y0..y1 {
-        let line = y * fw;
-        let (frame, shown) = (&mut frame[line..line + fw], &warp[line..line + fw]);
+    for (y, frame) in (y0..).zip(frame.chunks_exact_mut(fw)) {
+        let shown = &warp[y * fw..][..fw];
         let own = if inside(y, origin.y, span.y) { own.clone() } else { x1..x1 };
         for x in (x0..own.start).chain(own.end..x1) {
-            lay(&mut frame[x], shown[x]);
+            faded_over(&mut frame[x], shown[x], fade);
         }
         if own.is_empty() {
             continue;
         }
         let (a, b, k) = tap(y, origin.y, span.y, work.height);
         let at = |r: u32| r as usize * stride..(r as usize + 1) * stride;
-        mix_rows(&mut composer.row, &denoised[at(a)], &denoised[at(b)], k, enlarge);
+        mix_rows(row, &denoised[at(a)], &denoised[at(b)], k, enlarge);
         // Most of a frame is empty.
-        let Some(first) = composer.row.iter().position(Column::shows) else { continue };
-        let last = composer.row.iter().rposition(Column::shows).unwrap_or(first);
-        let own = own.start + composer.taps[own.clone()].partition_point(|t| (t.1 as usize) < first)..own.start + composer.taps[own].partition_point(|t| t.0 as usize <= last);
+        let Some(first) = row.iter().position(Column::shows) else { continue };
+        let last = row.iter().rposition(Column::shows).unwrap_or(first);
+        let own = own.start + taps[own.clone()].partition_point(|t| (t.1 as usize) < first)..own.start + taps[own].partition_point(|t| t.0 as usize <= last);
         for x in own {
-            let (l, r, k) = composer.taps[x];
-            let (l, r) = (&composer.row[l as usize], &composer.row[r as usize]);
+            let (l, r, k) = taps[x];
+            let (l, r) = (&row[l as usize], &row[r as usize]);
             if !l.shows() && !r.shows() {
                 continue;
             }
@@ -226,7 +266,7 @@ fn compose(composer: &mut Composer, picture: &PuppetPicture, work: Size, denoise
             let clean = l.denoised + (r.denoised - l.denoised) * k;
             let low = l.moved + (r.moved - l.moved) * k;
             let v = clean + mask * (sharp - low);
-            lay(&mut frame[x], codes(v.max(Vec4::ZERO).min(Vec4::splat(v.w.clamp(0.0, 255.0)))));
+            faded_over(&mut frame[x], codes(v.max(Vec4::ZERO).min(Vec4::splat(v.w.clamp(0.0, 255.0)))), fade);
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use glam::{Mat2, Vec2};
 use multiversion::multiversion;
+use odori_kernels::cpu::{Bands, Pool};
 
 use super::{Size, View};
 use super::raster::{Target, TexturedVertex, spans, triangle};
@@ -66,6 +67,29 @@ impl PuppetPicture {
     }
 }
 
+/// Bands that a thread gets: a figure does not fill its rows evenly.
+const BANDS_A_THREAD: usize = 4;
+/// Fewer rows than this are not worth a band.
+const LEAST_ROWS: usize = 16;
+
+/// Bands that the threads of `pool` cut a picture into, at the most.
+pub(super) fn most_bands(pool: Option<&Pool>) -> usize {
+    pool.map_or(1, |p| if p.threads() > 1 { (BANDS_A_THREAD * p.threads()).min(Bands::<u8>::MOST) } else { 1 })
+}
+
+/// Rows of each band that `rows` are cut into.
+pub(super) fn rows_a_band(pool: Option<&Pool>, rows: usize) -> usize {
+    rows.div_ceil(most_bands(pool)).max(LEAST_ROWS)
+}
+
+/// Does every one of `items`, on all threads if there are some.
+pub(super) fn on_all(pool: Option<&Pool>, items: usize, task: &(dyn Fn(usize) + Sync)) {
+    match pool {
+        Some(pool) => pool.run(items, &|_, n| task(n)),
+        None => (0..items).for_each(task),
+    }
+}
+
 /// A puppet ready to draw: the avatar's mesh and its atlas at falling sizes.
 pub struct CpuPuppet {
     vertices: Vec<Vertex>,
@@ -105,13 +129,13 @@ impl CpuPuppet {
     /// Draws `frame` at `width` x `height`; the frame's own picture is scaled to that height.
     pub fn draw(&mut self, frame: &PuppetFrame, width: usize, height: usize) -> &PuppetPicture {
         let mut picture = std::mem::take(&mut self.picture);
-        self.draw_into(frame, &View::filling(Size::new(width, height), frame), width, height, &mut picture);
+        self.draw_into(frame, &View::filling(Size::new(width, height), frame), width, height, None, &mut picture);
         self.picture = picture;
         &self.picture
     }
 
-    /// The same into a picture of the caller's, whose own pixels `view` takes to where they are shown.
-    pub fn draw_into(&mut self, frame: &PuppetFrame, view: &View, width: usize, height: usize, picture: &mut PuppetPicture) {
+    /// The same into a picture of the caller's, whose own pixels `view` takes to where they are shown, on all threads of `pool`.
+    pub fn draw_into(&mut self, frame: &PuppetFrame, view: &View, width: usize, height: usize, pool: Option<&Pool>, picture: &mut PuppetPicture) {
         let level = atlas_level(frame.scale * view.scale);
         let shrink = 1.0 / (1 << level) as f32;
         let linear: [Mat2; BONES] = std::array::from_fn(|b| frame.bones[b].linear());
@@ -129,17 +153,19 @@ impl CpuPuppet {
         picture.clear();
         (picture.origin, picture.span) = (view.origin, Vec2::new(frame.width, frame.height) * view.scale);
         picture.drawn = Rect::around(low - 1.0, high + 1.0, width, height);
-        let mut target = Target {
-            width,
-            height,
-            rgba: &mut picture.rgba,
-            validity: &mut picture.validity,
-            part: &mut picture.part,
-        };
-        for &layer in &frame.order {
-            let Layer { start, count } = self.layers[layer as usize];
-            paint(&mut target, &self.atlas[level], &self.indices[start as usize..(start + count) as usize], &self.skinned, layer + 1);
-        }
+        let Rect { y0, y1, .. } = picture.drawn;
+        let (rows, deep) = (y0 * width..y1 * width, rows_a_band(pool, y1 - y0));
+        let rgba = Bands::new(&mut picture.rgba[4 * rows.start..4 * rows.end], 4 * deep * width);
+        let validity = Bands::new(&mut picture.validity[rows.clone()], deep * width);
+        let part = Bands::new(&mut picture.part[rows], deep * width);
+        on_all(pool, rgba.count(), &|n| {
+            let (rgba, validity, part) = (rgba.take(n), validity.take(n), part.take(n));
+            let mut target = Target { width, top: y0 + n * deep, rows: part.len() / width, rgba, validity, part };
+            for &layer in &frame.order {
+                let Layer { start, count } = self.layers[layer as usize];
+                paint(&mut target, &self.atlas[level], &self.indices[start as usize..(start + count) as usize], &self.skinned, layer + 1);
+            }
+        });
     }
 
     pub fn picture(&self) -> &PuppetPicture {
@@ -188,7 +214,7 @@ pub fn layer_cover(avatar: &Avatar, frame: &PuppetFrame, layer: usize, grid: usi
         if corners.iter().all(|v| swings(v) > 0.5) {
             continue;
         }
-        for (y, x0, x1) in spans(corners.map(|v| skin(v, &frame.bones, &linear).0 * scale), fine, fine) {
+        for (y, x0, x1) in spans(corners.map(|v| skin(v, &frame.bones, &linear).0 * scale), fine, 0..fine) {
             for x in x0..x1 {
                 let cell = &mut out[y / FINE * grid + x / FINE];
                 *cell = (*cell + share).min(1.0);

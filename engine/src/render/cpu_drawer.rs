@@ -1,5 +1,7 @@
 //! The whole drawing path on the CPU: puppets, working size, composition, ground, packing.
 
+use odori_kernels::cpu::Pool;
+
 use super::compose::{Composer, WORK_CHANNELS, downsample};
 use super::cpu::{CpuPuppet, PuppetPicture};
 use super::ground::{self, Ground};
@@ -9,6 +11,8 @@ use crate::avatar::PuppetFrame;
 
 #[derive(Default)]
 pub struct CpuDrawer {
+    /// Threads that share the work; the caller's alone without.
+    pub(super) pool: Option<Pool>,
     /// The newest figure as the frame shows it, and as the denoiser sees it where that is another picture.
     shown: PuppetPicture,
     own: PuppetPicture,
@@ -29,16 +33,16 @@ impl CpuDrawer {
 
     pub(super) fn draw_puppet(&mut self, puppet: &mut CpuPuppet, frame: &PuppetFrame, view: &View, work: Option<Size>) -> Result<&[f32], RenderError> {
         let full = self.full.ok_or(RenderError::NoFrame)?;
-        puppet.draw_into(frame, view, full.width, full.height, &mut self.shown);
+        puppet.draw_into(frame, view, full.width, full.height, self.pool.as_ref(), &mut self.shown);
         self.working.resize(work.map_or(0, Size::pixels) * WORK_CHANNELS, 0.0);
         if let Some(work) = work {
             let mut own = &self.shown;
             if !view.fills(full, frame) {
                 let size = Size::new(2 * work.width, 2 * work.height);
-                puppet.draw_into(frame, &View::filling(size, frame), size.width, size.height, &mut self.own);
+                puppet.draw_into(frame, &View::filling(size, frame), size.width, size.height, self.pool.as_ref(), &mut self.own);
                 own = &self.own;
             }
-            downsample(own, work, &mut self.working);
+            downsample(own, work, self.pool.as_ref(), &mut self.working);
         }
         self.work = work;
         Ok(&self.working)
@@ -46,7 +50,7 @@ impl CpuDrawer {
 
     pub(super) fn lay(&mut self, denoised: Option<&[f32]>, fade: f32) -> Result<(), RenderError> {
         let work = self.work.unwrap_or(Size::square(1));
-        self.composer.compose(&self.shown, work, denoised, fade, &mut self.frame);
+        self.composer.compose(&self.shown, work, denoised, fade, self.pool.as_ref(), &mut self.frame);
         Ok(())
     }
 
@@ -54,7 +58,7 @@ impl CpuDrawer {
         let full = self.full.ok_or(RenderError::NoFrame)?;
         let Some(ground) = ground else { return Ok((&self.frame, &[])) };
         self.ground.resize(full.pixels() * 4, 255);
-        ground::paint(ground, &self.frame, full, &mut self.ground);
+        ground::paint(ground, &self.frame, full, self.pool.as_ref(), &mut self.ground);
         Ok((&self.frame, &self.ground))
     }
 

@@ -3,10 +3,13 @@
 //!
 //! Where light falls and feet stand it is told; it only paints. No allocation.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use multiversion::multiversion;
+use odori_kernels::cpu::{Bands, Pool};
 
+use super::cpu::{on_all, rows_a_band};
 use super::whole::below;
 use super::{Size, View};
 use crate::avatar::{self, AvatarError, Image};
@@ -113,21 +116,31 @@ fn dither(x: usize, y: usize) -> f32 {
 }
 
 /// Paints into `out`, full.height * full.width * 4 bytes; `frame` are the figures, as large.
-pub fn paint(ground: &Ground<'_>, frame: &[u8], full: Size, out: &mut [u8]) {
-    let pixels: &mut [[u8; 4]] = bytemuck::cast_slice_mut(out);
+pub fn paint(ground: &Ground<'_>, frame: &[u8], full: Size, pool: Option<&Pool>, out: &mut [u8]) {
+    let deep = rows_a_band(pool, full.height);
+    let out: Bands<'_, [u8; 4]> = Bands::new(bytemuck::cast_slice_mut(out), deep * full.width);
+    on_all(pool, out.count(), &|n| {
+        let pixels = out.take(n);
+        let rows = n * deep..n * deep + pixels.len() / full.width;
+        paint_rows(ground, bytemuck::cast_slice(frame), full, rows, pixels);
+    });
+}
+
+/// Some of its rows; `pixels` are these alone.
+fn paint_rows(ground: &Ground<'_>, frame: &[[u8; 4]], full: Size, rows: Range<usize>, pixels: &mut [[u8; 4]]) {
     match ground.background {
         Background::Clear => pixels.fill([0, 0, 0, 255]),
         Background::Colour([r, g, b]) => pixels.fill([*r, *g, *b, 255]),
         Background::Picture(p) if p.rgba.len() == full.pixels() * 4 => {
             let from: &[[u8; 4]] = bytemuck::cast_slice(&p.rgba);
-            pixels.iter_mut().zip(from).for_each(|(o, p)| *o = [p[0], p[1], p[2], 255]);
+            pixels.iter_mut().zip(&from[rows.start * full.width..]).for_each(|(o, p)| *o = [p[0], p[1], p[2], 255]);
         }
         Background::Picture(_) => pixels.fill([0, 0, 0, 255]),
-        Background::Stage => lit(ground, full, pixels),
+        Background::Stage => lit(ground, full, rows.start, pixels),
     }
-    ground.shadows().iter().for_each(|s| darken(s, full, pixels));
+    ground.shadows().iter().for_each(|s| darken(s, full, &rows, pixels));
     if *ground.background == Background::Stage && ground.floors.len() == full.width {
-        mirror(ground, bytemuck::cast_slice(frame), full, pixels);
+        mirror(ground, frame, full, rows, pixels);
     }
 }
 
@@ -140,11 +153,11 @@ fn cell(i: usize, origin: f32, span: f32) -> (usize, f32) {
 }
 
 #[multiversion(targets("x86_64+avx2"))]
-fn lit(ground: &Ground<'_>, full: Size, pixels: &mut [[u8; 4]]) {
+fn lit(ground: &Ground<'_>, full: Size, top: usize, pixels: &mut [[u8; 4]]) {
     let View { origin, scale } = ground.view;
     let (across, down) = (full.width as f32 * scale, full.height as f32 * scale);
     let mut row = [[0.0f32; 4]; LIGHT];
-    for (y, line) in pixels.chunks_exact_mut(full.width).enumerate() {
+    for (y, line) in (top..).zip(pixels.chunks_exact_mut(full.width)) {
         let (at, k) = cell(y, origin.y, down);
         let (top, bottom) = ground.light.cells[at * LIGHT..(at + 2) * LIGHT].split_at(LIGHT);
         for ((o, t), b) in row.iter_mut().zip(top).zip(bottom) {
@@ -174,33 +187,33 @@ fn between(l: [f32; 4], r: [f32; 4], k: f32, step: f32, noise: &[f32], out: &mut
     }
 }
 
-fn darken(shadow: &Shadow, full: Size, pixels: &mut [[u8; 4]]) {
+fn darken(shadow: &Shadow, full: Size, rows: &Range<usize>, pixels: &mut [[u8; 4]]) {
     let Shadow { centre: [cx, cy], radii: [rx, ry], strength, .. } = *shadow;
     if !(rx > 0.5 && ry > 0.5 && strength > 0.0) {
         return;
     }
-    let range = |centre: f32, radius: f32, most: usize| {
-        let within = |v: f32| v.clamp(0.0, most as f32) as usize;
+    let range = |centre: f32, radius: f32, least: usize, most: usize| {
+        let within = |v: f32| v.clamp(least as f32, most as f32) as usize;
         within((centre - radius).floor())..within((centre + radius).ceil())
     };
-    for y in range(cy, ry, full.height) {
+    for y in range(cy, ry, rows.start, rows.end) {
         let dy = (y as f32 + 0.5 - cy) / ry;
-        for x in range(cx, rx, full.width) {
+        for x in range(cx, rx, 0, full.width) {
             let dx = (x as f32 + 0.5 - cx) / rx;
             let near = (1.0 - dx * dx - dy * dy).max(0.0);
             let keep = (256.0 * (1.0 - strength * near * near)) as u32;
-            let pixel = &mut pixels[y * full.width + x];
+            let pixel = &mut pixels[(y - rows.start) * full.width + x];
             pixel[..3].iter_mut().for_each(|c| *c = ((u32::from(*c) * keep) >> 8) as u8);
         }
     }
 }
 
 /// The figures upside down below their feet, fading.
-fn mirror(ground: &Ground<'_>, frame: &[[u8; 4]], full: Size, pixels: &mut [[u8; 4]]) {
+fn mirror(ground: &Ground<'_>, frame: &[[u8; 4]], full: Size, rows: Range<usize>, pixels: &mut [[u8; 4]]) {
     let depth = ground.mirror(full).max(1.0);
     let first = ground.floors.iter().copied().fold(f32::INFINITY, f32::min).max(0.0) as usize;
-    for y in first..full.height {
-        let line = &mut pixels[y * full.width..(y + 1) * full.width];
+    for y in first.max(rows.start)..rows.end {
+        let line = &mut pixels[(y - rows.start) * full.width..][..full.width];
         for ((x, o), floor) in line.iter_mut().enumerate().zip(ground.floors) {
             let below = y as f32 + 0.5 - floor;
             if below <= 0.0 || below >= depth {
@@ -234,7 +247,7 @@ mod tests {
         let light = Light { cells: (0..LIGHT * LIGHT).map(|i| [(i % LIGHT) as f32, (i / LIGHT) as f32, 40.0, 0.0]).collect() };
         let mut out = vec![7; 64 * 64 * 4];
         let ground = Ground { background: &background, light: &light, shadows, floors, view: View::WHOLE };
-        paint(&ground, frame, Size::square(64), &mut out);
+        paint(&ground, frame, Size::square(64), None, &mut out);
         out
     }
 
@@ -276,7 +289,7 @@ mod tests {
         let near = View { origin: Vec2::new(-64.0, -64.0), scale: 3.0 };
         let light = Light { cells: (0..LIGHT * LIGHT).map(|i| [(i % LIGHT) as f32 * 4.0, 0.0, 0.0, 0.0]).collect() };
         let mut out = vec![0; 64 * 64 * 4];
-        paint(&Ground { background: &Background::Stage, light: &light, shadows: &[], floors: &[], view: near }, &[0; 64 * 64 * 4], Size::square(64), &mut out);
+        paint(&Ground { background: &Background::Stage, light: &light, shadows: &[], floors: &[], view: near }, &[0; 64 * 64 * 4], Size::square(64), None, &mut out);
         // The middle third of the stage fills the frame.
         assert!(out[0].abs_diff(85) <= 4 && out[63 * 4].abs_diff(169) <= 4, "{} {}", out[0], out[63 * 4]);
     }

@@ -21,6 +21,7 @@ pub use ground::{Background, Ground, Light, Shadow};
 pub use yuv::Matrix;
 
 use glam::Vec2;
+use odori_kernels::cpu::Pool;
 
 use crate::avatar::{Avatar, PuppetFrame};
 use cpu::CpuPuppet;
@@ -169,6 +170,13 @@ impl Drawer {
         match self {
             Drawer::Gpu(g) => g.info().to_string(),
             Drawer::Cpu(_) => "CPU rasteriser (no graphics driver needed)".into(),
+        }
+    }
+
+    /// Threads that share what is drawn on the CPU; pixels do not depend on how many there are.
+    pub fn work_with(&mut self, pool: &Pool) {
+        if let Drawer::Cpu(cpu) = self {
+            cpu.pool = Some(pool.clone());
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Orthographic, edges by the top-left rule (neighbours neither overlap nor gap). Knows no avatar.
 
+use std::ops::Range;
+
 use glam::{Vec2, Vec3};
 
 use super::whole::{Divisor, nearest};
@@ -15,10 +17,11 @@ pub struct TexturedVertex {
     pub validity: f32,
 }
 
-/// Where textured triangles go; all planes height * width.
+/// Where textured triangles go: some rows of a picture, from `top` on; all planes rows * width.
 pub struct Target<'a> {
     pub width: usize,
-    pub height: usize,
+    pub top: usize,
+    pub rows: usize,
     pub rgba: &'a mut [u8],
     pub validity: &'a mut [u8],
     pub part: &'a mut [u8],
@@ -27,9 +30,9 @@ pub struct Target<'a> {
 /// Positions snapped to 1/16 pixel make shared edges exactly shared.
 const SUB: f32 = 16.0;
 
-/// The pixels of one triangle, row by row: y, the first x, and the one after the last.
+/// The pixels of one triangle in some rows, row by row: y, the first x, and the one after the last.
 #[inline(always)]
-pub(super) fn spans(p: [Vec2; 3], width: usize, height: usize) -> Spans {
+pub(super) fn spans(p: [Vec2; 3], width: usize, rows: Range<usize>) -> Spans {
     let none = Spans { edges: [Edge::default(); 3], y: 1, last: 0, width: 0 };
     if !p.iter().all(|v| v.x.abs() < 1e6 && v.y.abs() < 1e6) {
         return none;
@@ -44,8 +47,8 @@ pub(super) fn spans(p: [Vec2; 3], width: usize, height: usize) -> Spans {
     let bottom = q.iter().map(|v| v.1).max().unwrap_or(0);
     Spans {
         edges: [0, 1, 2].map(|e| Edge::new(q[e], q[(e + 1) % 3])),
-        y: ((top - HALF).div_euclid(SUB_WHOLE)).max(0),
-        last: ((bottom - HALF).div_euclid(SUB_WHOLE) + 1).min(height as i64 - 1),
+        y: ((top - HALF).div_euclid(SUB_WHOLE)).max(rows.start as i64),
+        last: ((bottom - HALF).div_euclid(SUB_WHOLE) + 1).min(rows.end as i64 - 1),
         width: width as i64,
     }
 }
@@ -147,6 +150,11 @@ fn slope(p: [Vec2; 3], v: [f32; 3]) -> Slope {
 #[inline(always)]
 pub fn triangle(t: &mut Target, texture: &Image, c: [TexturedVertex; 3], part: u8) {
     let p = c.map(|v| v.position);
+    let rows = t.top..t.top + t.rows;
+    let (high, low) = (p[0].y.min(p[1].y).min(p[2].y), p[0].y.max(p[1].y).max(p[2].y));
+    if low < rows.start as f32 - 1.0 || high > rows.end as f32 + 1.0 {
+        return;
+    }
     let u = slope(p, c.map(|v| v.uv.x - 0.5));
     let v = slope(p, c.map(|v| v.uv.y - 0.5));
     let valid = slope(p, c.map(|v| v.validity));
@@ -157,8 +165,8 @@ pub fn triangle(t: &mut Target, texture: &Image, c: [TexturedVertex; 3], part: u
     }
     let texels: &[[u8; 4]] = bytemuck::cast_slice(&texture.rgba);
     let width = t.width;
-    for (y, x0, x1) in spans(p, t.width, t.height) {
-        let row = y * width;
+    for (y, x0, x1) in spans(p, t.width, rows) {
+        let row = (y - t.top) * width;
         let fy = y as f32;
         let out: &mut [[u8; 4]] = bytemuck::cast_slice_mut(&mut t.rgba[row * 4..(row + width) * 4]);
         for x in x0..x1 {
@@ -232,7 +240,7 @@ impl DepthTarget {
         let c = slope(flat, [0.0, 0.0, 1.0]);
         let width = self.width;
         let depth = &mut self.depth;
-        for (y, x0, x1) in spans(flat, self.width, self.height) {
+        for (y, x0, x1) in spans(flat, self.width, 0..self.height) {
             let fy = y as f32;
             for x in x0..x1 {
                 let fx = x as f32;

@@ -200,3 +200,44 @@ fn a_close_shot_is_drawn_from_the_reference_and_not_enlarged() {
     let (far, mean) = apart(&floats(&near), &floats(&middle), 0.06);
     assert!(far < 0.005 && mean < 0.002, "{far} {mean}");
 }
+
+#[test]
+fn pixels_do_not_depend_on_how_many_threads_draw_them() {
+    let avatar = with_a_face();
+    let close = View { origin: Vec2::new(-150.3, -60.7), scale: 1.9 };
+    let far = View { origin: Vec2::new(90.3, 120.7), scale: 0.55 };
+    let light = Light { cells: (0..64 * 64).map(|i| [(i % 64) as f32 * 2.0, (i / 64) as f32 * 3.0, 60.0, 0.0]).collect() };
+    for (full, work) in [(Size::square(512), Size::square(128)), (Size::new(360, 630), Size::square(96)), (Size::new(720, 406), Size::square(192))] {
+        let side = full.width.min(full.height) as f32;
+        let frame = drive(&avatar, &dancing(), &Camera::full_body(side, side));
+        let floors: Vec<f32> = (0..full.width).map(|x| full.height as f32 * if x < full.width / 2 { 0.8 } else { 0.75 }).collect();
+        let shadows = [Shadow { centre: [100.0, 0.8 * full.height as f32], radii: [40.0, 12.0], strength: 0.6, pad: [0.0; 3] }];
+        let drawn = |pool: Option<Pool>, denoise: bool| {
+            let mut cpu = open(Prefer::Cpu);
+            pool.iter().for_each(|p| cpu.work_with(p));
+            let mut puppet = cpu.puppet_maker().make(&avatar);
+            let mut all = Vec::new();
+            // More than once: what was there before must not show.
+            for view in [View::WHOLE, close, far] {
+                cpu.begin(full).unwrap();
+                for (view, fade) in [(far, 0.5), (view, 1.0)] {
+                    let puppet = cpu.draw_puppet(&mut puppet, &frame, &view, Some(work)).unwrap().to_vec();
+                    let denoised = answer(&puppet, 0.8, 0.5, [0.7, -0.4]);
+                    all.extend(puppet.iter().flat_map(|v| v.to_le_bytes()));
+                    cpu.lay(denoise.then_some(denoised.as_slice()), fade).unwrap();
+                }
+                let ground = Ground { background: &Background::Stage, light: &light, shadows: &shadows, floors: &floors, view };
+                let (figures, ground) = cpu.finish(Some(&ground)).unwrap();
+                all.extend_from_slice(figures);
+                all.extend_from_slice(ground);
+            }
+            all
+        };
+        for denoise in [false, true] {
+            let alone = drawn(None, denoise);
+            for threads in [1, 2, 5, 16] {
+                assert!(drawn(Some(Pool::new(threads)), denoise) == alone, "{full:?}, {threads} threads, denoised: {denoise}");
+            }
+        }
+    }
+}

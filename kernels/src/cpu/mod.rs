@@ -8,6 +8,7 @@ mod amx;
 #[cfg(target_arch = "aarch64")]
 mod arm;
 mod attention;
+mod bands;
 #[cfg(target_arch = "x86_64")]
 mod eight_bit;
 mod executor;
@@ -23,6 +24,7 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use bands::Bands;
 pub use executor::CpuExecutor;
 pub use level::Level;
 pub use pool::Pool;

@@ -182,7 +182,7 @@ impl Look {
             }
             let drawn = actor.draw(pose, &camera, &mut studio.frame);
             let picture = puppet.draw(&frame, studio.puppet_px, studio.puppet_px);
-            downsample(picture, Size::square(size), &mut studio.working);
+            downsample(picture, Size::square(size), None, &mut studio.working);
             out.truth.extend(&drawn.rgba);
             for pixel in studio.working.chunks_exact(WORK_CHANNELS) {
                 let [r, g, b, a, valid] = [0, 1, 2, 3, 4].map(|c| (pixel[c] * 255.0 + 0.5) as u8);

@@ -153,7 +153,7 @@ impl Studio {
                 denoised = Some(&self.interleaved[..]);
             }
             bytes.fill(0);
-            self.composer.compose(&puppet, Size::square(denoiser.size()), denoised, 1.0, &mut bytes);
+            self.composer.compose(&puppet, Size::square(denoiser.size()), denoised, 1.0, None, &mut bytes);
             costs.push(start.elapsed().as_secs_f32() * 1e3);
             pictures.push(frames::picture(&bytes, clip.side));
         }
