@@ -19,7 +19,7 @@ use crate::avatar::Expression;
 use crate::beat::{BeatSource, BeatState, LEAST_CONFIDENCE};
 use crate::dance::group::{Group, MOST_DANCERS};
 use crate::dance::retime::TOLD_SAMPLES;
-use crate::dance::{self, Dancer, Direction, Hush, Mood, Pace, Staging};
+use crate::dance::{self, Dancer, Direction, Hush, Mood, Pace, Repertoire, Staging};
 use crate::features::{Features, HOP_FLOATS, HOP_SAMPLES};
 use crate::ladder::{Costs, Ladder, Load, Rung};
 use crate::motion::{MUSIC_DIM, Sampling, StepInput};
@@ -43,6 +43,7 @@ pub struct Settings {
     pub sampling: Sampling,
     /// 0 calm to 1 wild.
     pub energy: f32,
+    /// [`crate::motion::FREE`] is every style in turn.
     pub style: u32,
     /// Stress on parts of the body, and which way the dancer faces.
     pub direction: Direction,
@@ -131,6 +132,7 @@ pub struct Pipeline {
     features: Features,
     beat: BeatSource,
     mood: Mood,
+    repertoire: Repertoire,
     /// All who were ever there: who left waits, and is not stepped.
     dancers: Vec<Dancer>,
     /// How many are to be there.
@@ -190,6 +192,7 @@ impl Pipeline {
             features: Features::new(),
             beat: BeatSource::own(backend, &models.beat)?,
             mood: Mood::default(),
+            repertoire: Repertoire::new(&crate::motion::style_names(&models.motion)),
             shown,
             dancers,
             size,
@@ -301,7 +304,9 @@ impl Pipeline {
         }
         self.bar_phase = bar_phase;
         let silent = self.hush.resting();
-        let Settings { style, sampling, .. } = self.settings;
+        let Settings { sampling, .. } = self.settings;
+        let followed = !silent && self.beat_state.confidence >= LEAST_CONFIDENCE;
+        let style = self.repertoire.style(self.settings.style, self.bars, followed, sampling.seed);
         let input = StepInput { music: &self.music, beat: beat.conditioning(), energy: self.mood.energy(self.settings.energy), style, sampling };
         let there = self.there();
         for (n, dancer) in self.dancers.iter_mut().enumerate().take(there) {

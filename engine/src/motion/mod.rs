@@ -37,7 +37,7 @@ const GUIDANCE: f32 = 3.5;
 /// is danced: or a dance drifts out of its style within a quarter of a minute.
 const ANCHOR: f32 = 1.0 / 30.0;
 /// The style that is none.
-const FREE: u32 = 0;
+pub const FREE: u32 = 0;
 
 /// How the next move is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
