@@ -4,7 +4,7 @@
     python -m odori_training.figure_train --data FRAMES --out OUT --minutes 0 --export ../models --version V
 
 Every look gives its reference (A-pose, from the front, or from behind, which is told as a front whose left and right are exchanged) and
-frames of its dances that show the same side, with the true place of every joint.
+frames of its dances that show the same side, with the true place of every joint. Drawings as children make them come from `doodles`.
 What they lack is added: outlines, paper and crayon, other colours, other proportions (the picture is bent, heads are blown up),
 grounds of any kind, a few with nobody before them. Half of the pictures come with their alpha, half without.
 """
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from . import doodles
 from . import skeleton as sk
 from .figure_model import GRID, KEYPOINTS, PARTS, PATCH, SIZE, FigureConfig, FigureFinder, positions
 from .compute import autocast
@@ -40,7 +41,8 @@ BODY = [i for i, n in enumerate(NAMES) if not any(part in n for part in ("eye", 
 
 def load(folders: list, pattern: str):
     """Pictures (M, S, S, 4) u8 premultiplied, keypoints (M, 24, 2) in pixels of 128, weight of each keypoint (M, 24), of the
-    reference or not (M), parts (M, S, S) u8: 0 where there is none or it is not known, else 1 + the index in `PARTS`."""
+    reference or not (M), parts (M, S, S) u8: 0 where there is none or it is not known, else 1 + the index in `PARTS`; the paper that
+    it is drawn on (M, 3) in 0..1, negative where there is none."""
     pictures, points, weights, reference, parts = [], [], [], [], []
     for path in sorted(path for folder in folders for path in folder.glob(pattern)):
         with safe_open(path, "pt") as f:
@@ -63,7 +65,8 @@ def load(folders: list, pattern: str):
             parts.append(torch.zeros(len(k), SIZE, SIZE, dtype=torch.uint8))
     if not pictures:
         raise SystemExit(f"{', '.join(map(str, folders))}: no {pattern} of {SIZE} pixels; make them with odori-datagen")
-    return torch.cat(pictures), torch.cat(points), torch.cat(weights), torch.cat(reference), torch.cat(parts)
+    pictures = torch.cat(pictures)
+    return pictures, torch.cat(points), torch.cat(weights), torch.cat(reference), torch.cat(parts), torch.full((len(pictures), 3), -1.0)
 
 
 def rand(n, low, high, g):
@@ -172,7 +175,7 @@ def drawn(rgb, alpha, g):
 
 def batch(data, g, n=BATCH, plain=False):
     """A batch: picture (N, 4, S, S), keypoints in pixels (N, 24, 2), weights (N, 24), silhouette (N, 1, S, S), parts (N, S, S)."""
-    pictures, points, weights, reference, parts = data
+    pictures, points, weights, reference, parts, papers = data
     share = torch.where(reference, 0.5 / reference.sum(), 0.5 / (~reference).sum().clamp(min=1))
     at = torch.multinomial(share, n, generator=g)
     x = pictures[at].permute(0, 3, 1, 2).float() / 255
@@ -202,7 +205,16 @@ def batch(data, g, n=BATCH, plain=False):
         known = known & ~nobody[:, None, None, None]
     ground = torch.where(known, torch.full((n, 3, SIZE, SIZE), 0.5), grounds(n, g, pictures))
     seen = torch.where(known, alpha, torch.full_like(alpha, 0.5))
-    return torch.cat([rgb + ground * (1 - alpha), seen], 1), p, w, alpha, part
+    picture = rgb + ground * (1 - alpha)
+    # Half of the drawings without alpha lie on their own paper, in some light.
+    paper = papers[at][:, :, None, None]
+    sheet = ~known & (paper[:, :1] >= 0) & (torch.rand(n, generator=g) < 0.5)[:, None, None, None]
+    if not plain:
+        sheet = sheet & ~nobody[:, None, None, None]
+    light = 1 + 0.25 * F.interpolate(torch.randn(n, 1, 3, 3, generator=g), size=(SIZE, SIZE), mode="bilinear", align_corners=True)
+    photo = (x[:, :3] + paper * (1 - x[:, 3:])) * light + 0.03 * torch.randn(n, 1, SIZE, SIZE, generator=g)
+    alpha = torch.where(sheet, x[:, 3:], alpha)
+    return torch.cat([torch.where(sheet, photo.clamp(0, 1), picture), seen], 1), p, w, alpha, part
 
 
 def loss(model, picture, p, w, alpha, part):
@@ -278,13 +290,14 @@ def judge_rules(folders: list):
     return named.told("rules")
 
 
-DRAWING = {"left_shoulder": "left_shoulder", "left_elbow": "left_elbow", "left_hand": "left_hand", "left_hip": "left_hip", "left_knee": "left_knee", "left_foot": "left_ankle"}
+# Which of our points a drawing's joint may be: its makers put the hand's now into the hand and now on the wrist.
+DRAWING = {"left_shoulder": "left_shoulder", "left_elbow": "left_elbow", "left_hand": "left_hand left_wrist", "left_hip": "left_hip", "left_knee": "left_knee", "left_foot": "left_ankle"}
 DRAWING |= {a.replace("left", "right"): b.replace("left", "right") for a, b in DRAWING.items()} | {"hip": "pelvis", "torso": "neck"}
 
 
 @torch.no_grad()
 def judge_drawings(model, folder: Path):
-    """Share of the given joints within 5 % of the figure's height, a drawing each."""
+    """Share of the given joints within 5 % of the figure's height, a drawing each; of what a joint may be, the nearest counts."""
     import yaml
     from PIL import Image
 
@@ -307,7 +320,7 @@ def judge_drawings(model, folder: Path):
         at = 0.5 * (positions(model(x)[0])[0][0] + torch.stack([SIZE - turned[:, 0], turned[:, 1]], -1)).numpy() * side / SIZE
         at = at - before + corner
         # Their left is the picture's left or right as its maker liked: the nearer reading counts.
-        off = [min(np.linalg.norm(at[NAMES.index(DRAWING[j])] - np.array(given[k])) for k in {j, j.replace("left", "?").replace("right", "left").replace("?", "right")}) for j in DRAWING if j in given]
+        off = [min(np.linalg.norm(at[NAMES.index(p)] - np.array(given[k])) for p in DRAWING[j].split() for k in {j, j.replace("left", "?").replace("right", "left").replace("?", "right")}) for j in DRAWING if j in given]
         told[path.parent.name] = {"within_5": round(float((np.array(off) / size[1] < 0.05).mean()), 3), "worst": round(float(np.max(off) / size[1]), 3)}
     model.train()
     return told
@@ -340,7 +353,8 @@ def main():
     p.add_argument("--begin", type=Path, help="weights of an earlier version to go on from")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--minutes", type=float, default=30.0)
-    p.add_argument("--drawings", type=Path)
+    p.add_argument("--doodles", type=int, default=2500, help="drawings to learn from beside the rigs")
+    p.add_argument("--drawings", type=Path, help="folder of real ones to be judged by, Meta's Animated Drawings' form; nothing is learnt from them")
     p.add_argument("--export", type=Path)
     p.add_argument("--version", default="1.0")
     a = p.parse_args()
@@ -364,7 +378,9 @@ def main():
         if a.minutes <= 0:
             return
     train, held = load(a.data, "frames-*.safetensors"), load(a.data, "held-*.safetensors")
-    print(f"{len(train[0])} pictures, {int(train[3].sum())} of them references; {len(held[0])} held out", flush=True)
+    if a.doodles:
+        train = tuple(torch.cat(both) for both in zip(train, doodles.make(a.doodles, SEED), strict=True))
+    print(f"{len(train[0])} pictures, {int(train[3].sum())} of them references, {a.doodles} of those drawings; {len(held[0])} held out", flush=True)
     print(json.dumps(judge_rules(a.data)), flush=True)
     g = torch.Generator().manual_seed(SEED + step)
     began, shown, losses = time.monotonic(), -1, []

@@ -4,6 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from odori_training import doodles  # noqa: E402
 from odori_training.figure_model import PARTS, SIZE, FigureFinder  # noqa: E402
 from odori_training.figure_train import NAMES, PART_SWAP, Named, batch  # noqa: E402
 
@@ -20,7 +21,7 @@ def data():
             points[0, NAMES.index(joint)] = torch.tensor([x, (low + high) / 2])
     points[0, NAMES.index("head_top")] = torch.tensor([64.0, 20.0])
     points[0, NAMES.index("left_ankle")], points[0, NAMES.index("right_ankle")] = torch.tensor([70.0, 100.0]), torch.tensor([58.0, 100.0])
-    return tuple(z.expand(24, *z.shape[1:]) for z in (picture, points, torch.ones(1, len(NAMES)), torch.ones(1, dtype=torch.bool), parts))
+    return tuple(z.expand(24, *z.shape[1:]) for z in (picture, points, torch.ones(1, len(NAMES)), torch.ones(1, dtype=torch.bool), parts, torch.full((1, 3), -1.0)))
 
 
 @pytest.mark.parametrize("plain", [True, False])
@@ -64,3 +65,24 @@ def test_parts_are_counted_where_both_are_known_and_skirts_to_the_torso():
 def test_the_network_tells_every_part_of_every_pixel():
     heat, mask, parts = FigureFinder()(torch.zeros(1, 4, SIZE, SIZE))
     assert heat.shape == (1, len(NAMES), 32, 32) and mask.shape == (1, 1, SIZE, SIZE) and parts.shape == (1, len(PARTS), SIZE, SIZE)
+
+
+def test_a_drawing_has_its_joints_on_its_parts():
+    pictures, points, _, _, parts, _ = doodles.make(40, 3)
+    near = total = 0
+    for i in range(40):
+        assert (parts[i] > 0).equal(pictures[i, ..., 3] > 127), "what is drawn is a part of the body, and nothing else is"
+        for joint, part in (("nose", "head"), ("left_elbow", "left_arm"), ("right_elbow", "right_arm"), ("left_knee", "left_leg"), ("right_knee", "right_leg")):
+            x, y = points[i, NAMES.index(joint)].round().int().tolist()
+            near += int((parts[i, y - 2 : y + 3, x - 2 : x + 3] == 1 + PARTS.index(part)).any())
+            total += 1
+    assert near > 0.85 * total, "arms and skirts may hide a joint, not more"
+
+
+def test_a_drawing_may_lie_on_its_own_paper():
+    made = doodles.make(96, 4)
+    picture, _, _, alpha, _ = batch(made, torch.Generator().manual_seed(3), n=96, plain=True)
+    unknown = picture[:, 3].std((1, 2)) < 1e-6
+    # Paper is smooth where it is empty; other grounds mostly are not.
+    corner = picture[:, :3, :16, :16].std((1, 2, 3))
+    assert 0.25 < (corner[unknown] < 0.12).float().mean() and alpha[unknown].mean() > 0.02

@@ -56,7 +56,7 @@ pub(crate) fn find(width: u32, height: u32, rgba: Vec<u8>, finder: Option<&mut F
         let why = "no character is seen in the picture, which has no transparency and no plain ground; cut the figure out (PNG with alpha) or use a one-colour ground";
         return Err(AvatarError::NoFigure(why.into()));
     };
-    keep_large_pieces(w, h, &mut rgba);
+    keep_large_pieces(w, h, &mut rgba, ground != Ground::Clear);
 
     let (mut x0, mut y0, mut x1, mut y1) = (w, h, 0, 0);
     let mut solid = 0usize;
@@ -190,10 +190,11 @@ fn remove_ground(w: usize, h: usize, rgba: &mut [u8]) -> bool {
     true
 }
 
-/// Clears specks: pieces under one hundredth of the largest.
-fn keep_large_pieces(w: usize, h: usize, rgba: &mut [u8]) {
+/// Clears specks: pieces under one hundredth of the largest; of a figure that was `cut` out also those under a fifth of it that lie on
+/// the picture's border, for photographed paper is darker in its corners.
+fn keep_large_pieces(w: usize, h: usize, rgba: &mut [u8], cut: bool) {
     let mut piece = vec![0u32; w * h];
-    let mut sizes = vec![0usize];
+    let (mut sizes, mut rim) = (vec![0usize], vec![false]);
     let mut stack = Vec::new();
     for start in 0..w * h {
         if piece[start] != 0 || rgba[start * 4 + 3] <= 8 {
@@ -201,11 +202,13 @@ fn keep_large_pieces(w: usize, h: usize, rgba: &mut [u8]) {
         }
         let id = sizes.len() as u32;
         sizes.push(0);
+        rim.push(false);
         piece[start] = id;
         stack.push(start);
         while let Some(i) = stack.pop() {
             sizes[id as usize] += 1;
             let (x, y) = (i % w, i / w);
+            rim[id as usize] |= x == 0 || y == 0 || x == w - 1 || y == h - 1;
             for v in y.saturating_sub(1)..=(y + 1).min(h - 1) {
                 for u in x.saturating_sub(1)..=(x + 1).min(w - 1) {
                     let j = v * w + u;
@@ -219,7 +222,9 @@ fn keep_large_pieces(w: usize, h: usize, rgba: &mut [u8]) {
     }
     let largest = sizes.iter().copied().max().unwrap_or(0);
     for i in 0..w * h {
-        if piece[i] != 0 && sizes[piece[i] as usize] * 100 < largest {
+        let id = piece[i] as usize;
+        let least = if cut && rim[id] { 5 } else { 100 };
+        if id != 0 && sizes[id] * least < largest {
             rgba[i * 4..i * 4 + 4].fill(0);
         }
     }
