@@ -4,7 +4,10 @@
 //!
 //! Made on any thread, and warm when it is handed over: putting it on allocates nothing.
 
-use glam::{Vec2, Vec3};
+use std::f32::consts::PI;
+use std::sync::LazyLock;
+
+use glam::{Quat, Vec2, Vec3};
 use odori_kernels::{Backend, Weights};
 
 use super::{DOUBT_GAIN, SEED_STEP, interleave};
@@ -15,6 +18,7 @@ use crate::denoiser::{self, DenoiseInput, DenoiseOutput, Denoiser, Doubt, KEYPOI
 use crate::pipeline::{FRAME_RATE, Models, PipelineError};
 use crate::pose::{Camera, Keypoint, Pose};
 use crate::render::{Puppet, PuppetMaker, Size, WORK_CHANNELS, cpu};
+use crate::skeleton::Bone;
 
 /// Where the parts of a standing figure are in its own picture, pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +61,12 @@ pub(super) struct Half {
 /// more of a dancer who stands in profile, and who sways there does not flip to and fro.
 const AWAY: f32 = -0.35;
 const FRONT_AGAIN: f32 = -0.1;
+/// Radians that a head is shown turned aside, and up or down, at the most: further round there is what the picture does not have.
+const ASIDE: f32 = 0.9;
+const NODS: f32 = 0.7;
+/// A head turned further than this comes back to the middle: half round it is there from either side.
+const ROUND: f32 = 2.0;
+
 /// Frames that one side takes to give way to the other.
 const TURN_FRAMES: u32 = 3;
 
@@ -122,7 +132,7 @@ impl Half {
     }
 
     fn pose(&mut self, pose: &Pose, camera: &Camera) {
-        self.frame = avatar::drive_side(&self.avatar, self.side, pose, camera);
+        self.frame = avatar::drive_side(&self.avatar, self.side, &shown_face(pose, self.side), camera);
         self.springs.step(&self.avatar, &mut self.frame, 1.0 / FRAME_RATE as f32);
     }
 
@@ -154,6 +164,24 @@ impl Half {
         }
         work.step(&self.avatar, &self.frame, steps, seed, tick)
     }
+}
+
+static HEAD: LazyLock<usize> = LazyLock::new(|| Bone::named("head").expect("a bone of the skeleton").index());
+
+/// The pose with its head no further from the viewer than a picture of that side can show it; a dancer for an audience looks at it.
+fn shown_face(pose: &Pose, side: Side) -> Pose {
+    let world = pose.joints().rotations;
+    let half = if side == Side::Back { Quat::from_rotation_y(PI) } else { Quat::IDENTITY };
+    let ahead = half * world[*HEAD] * Vec3::Z;
+    let (aside, up) = (ahead.x.atan2(ahead.z), ahead.y.clamp(-1.0, 1.0).asin());
+    let soft = |angle: f32, most: f32| most * (angle / most).tanh();
+    let back = ((PI - aside.abs()) / (PI - ROUND)).clamp(0.0, 1.0);
+    let towards = |aside: f32, up: f32| Quat::from_rotation_y(aside) * Quat::from_rotation_x(-up);
+    let turn = towards(soft(aside, ASIDE) * back, soft(up, NODS)) * towards(aside, up).inverse();
+    let mut pose = pose.clone();
+    let neck = world[*HEAD] * pose.rotations[*HEAD].inverse();
+    pose.rotations[*HEAD] = (neck.inverse() * half.inverse() * turn * half * world[*HEAD]).normalize();
+    pose
 }
 
 /// The side that is turned away, as it was last seen.
@@ -280,5 +308,36 @@ impl Costume {
     pub fn with_newcomer(mut self, backend: &Backend, models: &Models) -> Result<Self, PipelineError> {
         self.newcomers.push(Dancer::new(dance::model(backend, &models.motion, &models.tokenizer)?, &models.idle));
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a head that is turned so is shown to look: aside and up, radians.
+    fn looks(aside: f32, up: f32, side: Side) -> [f32; 2] {
+        let mut pose = Pose::default();
+        pose.rotations[Bone::HIPS.index()] = Quat::from_rotation_y(0.3);
+        let body = if side == Side::Back { PI } else { 0.0 };
+        pose.rotations[*HEAD] = Quat::from_rotation_y(body + aside - 0.3) * Quat::from_rotation_x(-up);
+        let ahead = Quat::from_rotation_y(-body) * shown_face(&pose, side).joints().rotations[*HEAD] * Vec3::Z;
+        [ahead.x.atan2(ahead.z), ahead.y.asin()]
+    }
+
+    #[test]
+    fn a_head_is_shown_no_further_round_than_its_picture_is() {
+        for side in [Side::Front, Side::Back] {
+            let mut last = looks(-PI, 0.0, side);
+            for n in -1000..=1000 {
+                let [aside, up] = looks(n as f32 * PI / 1000.0, 0.4, side);
+                assert!(aside.abs() < ASIDE && up.abs() < NODS);
+                assert!((aside - last[0]).abs() < 0.01, "no jump at {n}: {last:?}, {aside}");
+                last = [aside, up];
+            }
+            let [aside, up] = looks(0.3, -0.2, side);
+            assert!((aside - 0.3).abs() < 0.02 && (up + 0.2).abs() < 0.01, "small moves are as they are: {aside}, {up}");
+            assert!(looks(1.5, 0.0, side)[0] > 0.8 && looks(0.0, 1.2, side)[1] > 0.6);
+        }
     }
 }
