@@ -116,6 +116,14 @@ struct Buffers {
     ground: Vec<u8>,
 }
 
+impl Buffers {
+    /// Room for pictures of this size, so that the dancer never has to ask for any.
+    fn for_size(width: u32, height: u32) -> Self {
+        let bytes = 4 * width as usize * height as usize;
+        Buffers { rgba: Vec::with_capacity(bytes), ground: Vec::with_capacity(bytes) }
+    }
+}
+
 /// What the threads of one run share.
 pub struct Run {
     pub clock: Arc<MediaClock>,
@@ -170,6 +178,8 @@ impl Run {
     pub fn start(setup: RunSetup) -> Arc<Self> {
         let RunSetup { engine, clock, viewers, stats, wishes, horizon, source, max_bitrate_bps, span } = setup;
         let (progress, _) = tokio::sync::watch::channel(Progress::Starting);
+        let spare = ArrayQueue::new(BUFFERS);
+        while spare.push(Buffers::for_size(engine.width, engine.height)).is_ok() {}
         let run = Self {
             clock,
             start_sample: 0,
@@ -179,7 +189,7 @@ impl Run {
             max_bitrate_bps,
             stats,
             pictures: Newest::default(),
-            spare: ArrayQueue::new(BUFFERS),
+            spare,
             fitted: ArrayQueue::new(1),
             worn: ArrayQueue::new(2),
             tailor: OnceLock::new(),
