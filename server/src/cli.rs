@@ -156,7 +156,8 @@ pub struct RenderArgs {
     /// Choreography: the same seed and song give the same dance.
     #[arg(long, default_value_t = 1)]
     pub seed: u32,
-    /// Dance style, by name or number; `odori doctor` lists them [default: 0, or what the prompt says].
+    /// Dance style, by name or number; `odori doctor` lists them. `free` is every style in turn, another one every four bars [default: free,
+    /// or what the prompt says].
     #[arg(long)]
     pub style: Option<String>,
     /// 0 calm to 1 wild [default: 0.95, or what the prompt says].

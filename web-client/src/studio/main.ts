@@ -317,7 +317,9 @@ async function open(): Promise<void> {
   const { settings } = session;
   const seed = element<HTMLInputElement>("seed");
   const style = element<HTMLSelectElement>("style");
-  style.replaceChildren(...session.styles.map((name, i) => new Option(name[0]!.toUpperCase() + name.slice(1), String(i), false, i === settings.style)));
+  // The engine's free dancer goes through all of them, another one every four bars.
+  const title = (name: string) => (name === "free" ? "Every style in turn" : name[0]!.toUpperCase() + name.slice(1));
+  style.replaceChildren(...session.styles.map((name, i) => new Option(title(name), String(i), false, i === settings.style)));
   seed.value = String(settings.seed);
   const pace = element<HTMLSelectElement>("pace");
   const prompt = element<HTMLInputElement>("prompt");
