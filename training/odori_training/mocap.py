@@ -3,7 +3,7 @@
     python -m odori_training.mocap --data DIR [--out OUT]
 
 Writes OUT/clips.safetensors (frames, clip_start, clip_style, clip_test, clip_mirror; metadata names, styles) and
-OUT/READY. Cuts spins, takes slow drift and slow turning out of the root, plants the feet again, marks contacts,
+OUT/READY. Cuts spins and waiting, takes slow drift and slow turning out of the root, plants the feet again, marks contacts,
 gives the fingers curls and every keypoint its visibility. Knows no music.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 from scipy.interpolate import interp1d
-from scipy.ndimage import binary_closing, binary_opening, gaussian_filter1d
+from scipy.ndimage import binary_closing, binary_opening, gaussian_filter1d, uniform_filter1d
 from scipy.spatial.transform import Rotation, Slerp
 from tqdm import tqdm
 
@@ -33,6 +33,9 @@ LOOP_SECONDS = 7.0
 SPIN_RAD_S, MAX_YAW_RAD, STAGE_M = 1.9, np.deg2rad(60), 0.55
 _L, _R = {n: INDEX["left" + n] for n in ("UpperLeg", "LowerLeg", "Foot", "Toes")}, {n: INDEX["right" + n] for n in ("UpperLeg", "LowerLeg", "Foot", "Toes")}
 TOE_REST, ANKLE_REST = 0.02, 0.08
+# Who moves less than this, in the mean of these joints and of a second, waits.
+WAITS_M_S = 0.2
+MOVING = [INDEX[n] for n in ("head", "hips", *(side + part for side in ("left", "right") for part in ("LowerArm", "Hand", "LowerLeg", "Foot")))]
 # A head looks no farther aside, up or down than this from its neck.
 FARTHEST_HEAD_RAD = 1.05
 
@@ -256,6 +259,12 @@ def sources(data):
             yield animation.name.lower().replace(" ", "_"), np.tile(root, (turns, 1)), world, glb.FPS
 
 
+def waits(pos):
+    """(T,J,3) to where nothing is danced (T,): takes begin and end with somebody who stands there and looks at the floor, a third of the modern ones."""
+    speed = np.linalg.norm(np.gradient(pos[:, MOVING], axis=0), axis=-1).mean(1) * FPS
+    return uniform_filter1d(speed, FPS, mode="nearest") < WAITS_M_S
+
+
 def process(name, root, world, fps, rng):
     """A recording to [(name, features (T,162))], every stretch that can be shown on stage."""
     root, world = resample(root, world, fps)
@@ -266,7 +275,7 @@ def process(name, root, world, fps, rng):
     root[:, 1] -= floor
     yaw = heading(world)
     slow = gaussian_filter1d(yaw, 0.75 * FPS, mode="nearest")
-    keep = (np.abs(np.gradient(slow)) * FPS < SPIN_RAD_S) & (lowest - floor < 0.45) & (root[:, 1] > 0.5)
+    keep = (np.abs(np.gradient(slow)) * FPS < SPIN_RAD_S) & (lowest - floor < 0.45) & (root[:, 1] > 0.5) & ~waits(pos)
     keep = binary_closing(keep, np.ones(5))
     out = []
     for k, (a, b) in enumerate(stretches(keep, int(2.0 * FPS))):

@@ -254,6 +254,7 @@ def main():
     parser.add_argument("--without", choices=["music", "motion"], help="hide that sink's mean, as an ablation")
     parser.add_argument("--size", choices=list(SIZES), default="base", help="base is what ships, 5 M parameters; small a third of it; large 50 M, for a GPU to train and to run")
     parser.add_argument("--export", type=Path, default=sk.ROOT / "models/motion.safetensors")
+    parser.add_argument("--version", default="1", help="what the exported weights call themselves")
     parser.add_argument("--export-only", action="store_true", help="export the last checkpoint and stop")
     parser.add_argument("--seed", type=int, default=4)
     args = parser.parse_args()
@@ -285,7 +286,7 @@ def main():
     if args.export_only:
         model.load_state_dict(average)
         note = f"step {step}, {spent / 60:.0f} minutes, held-out loss {held_out_loss(model, test, args.crop):.3f}"
-        export(model, args.export, "1", note)
+        export(model, args.export, args.version, note)
         print(note)
         return
     budget = args.minutes * 60
@@ -302,7 +303,7 @@ def main():
         loss = held_out_loss(averaged, test, args.crop)
         note = f"step {step}, {spent / 60:.0f} minutes, held-out loss {loss:.3f}"
         print("\n" + note, flush=True)
-        export(averaged, args.export, "1" if last else f"1-step{step}", note)
+        export(averaged, args.export, args.version if last else f"{args.version}-step{step}", note)
         torch.save({"model": model.state_dict(), "opt": opt.state_dict(), "average": average, "step": step, "history": history, "spent": spent}, ckpt)
         curves({"loss": np.array([r[0] for r in history]), "own history": np.array([r[1] for r in history])}, args.out / f"{args.export.stem}_curves.png")
 

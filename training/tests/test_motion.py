@@ -110,3 +110,13 @@ def test_a_take_whose_head_markers_sit_askew_looks_ahead():
     assert np.ptp(down) > 25, "and still nods"
     turned = np.degrees(np.linalg.norm((Rotation.from_matrix(local[:, sk.INDEX["head"]]).inv() * nods).as_rotvec(), axis=-1))
     assert turned.max() < 10, "what the dancer did is left"
+
+
+def test_a_take_is_cut_where_nobody_dances():
+    from odori_training import skeleton as sk
+
+    t = np.arange(300) / 30
+    pos = np.tile(np.zeros(3), (300, len(sk.INDEX), 1))
+    pos[..., 0] = (0.3 * np.sin(6 * t) * (t > 4))[:, None]
+    waits = mocap.waits(pos)
+    assert waits[: 3 * 30].all() and not waits[5 * 30 :].any()
