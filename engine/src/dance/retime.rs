@@ -64,6 +64,8 @@ const CHANGE_FRAMES: f32 = 10.0;
 const KEPT: usize = 2 * LEAD_FRAMES + FRAMES_PER_STEP + 1;
 /// Frames in which a dance that begins anew leaves the old one.
 const JOIN_FRAMES: f32 = 14.0;
+/// Frames in which it comes over to the new one's place on the stage: nobody is carried there.
+const CROSS_FRAMES: f32 = 90.0;
 
 /// The model's newest poses, and how time runs over them.
 #[derive(Clone, Debug)]
@@ -104,12 +106,16 @@ impl Join {
     /// Takes the next pose towards the old dance.
     fn apply(&mut self, pose: &mut Pose) {
         self.frame += 1.0;
-        let u = (self.frame / JOIN_FRAMES).min(1.0);
-        let left = 1.0 - u * u * (3.0 - 2.0 * u);
+        let left = |frames: f32| {
+            let u = (self.frame / frames).min(1.0);
+            1.0 - u * u * (3.0 - 2.0 * u)
+        };
+        let across = left(CROSS_FRAMES);
+        let left = left(JOIN_FRAMES);
         for (q, away) in pose.rotations.iter_mut().zip(&self.rotations) {
             *q = (*q * Quat::IDENTITY.slerp(*away, left)).normalize();
         }
-        pose.root += self.root * left;
+        pose.root += self.root * Vec3::new(across, left, across);
     }
 }
 
@@ -134,7 +140,7 @@ impl Retimer {
         if anew {
             self.join = Some(Join::of(&self.poses[0], &poses[0]));
         }
-        self.join.take_if(|join| join.frame >= JOIN_FRAMES);
+        self.join.take_if(|join| join.frame >= CROSS_FRAMES);
         for pose in poses {
             let mut pose = pose.clone();
             if let Some(join) = &mut self.join {
