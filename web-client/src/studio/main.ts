@@ -306,7 +306,8 @@ async function ownSession(): Promise<Session> {
   }
   const made = await api.create();
   localStorage.setItem(SESSION_KEY, made.id);
-  return made;
+  // Who opens the studio sees a stage; overlays stay transparent all the same.
+  return api.change(made.id, { background: "stage" });
 }
 
 async function open(): Promise<void> {
