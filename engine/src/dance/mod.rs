@@ -2,8 +2,8 @@
 //!
 //! Music and the beat come in; it knows no sound and draws nothing. [`drive`] keeps the dance as lively as was asked for,
 //! [`retime`] shows it when it is on the beat, [`calm`] takes from it what bodies do not do, [`direct`] lays stress on parts of
-//! the body and turns the dancer, [`repertoire`] chooses what is danced where nothing else is asked for, [`feet`] plants the feet, [`mood`] hears breaks and drops, [`hush`] stops and beginnings, which
-//! [`startle`] answers, [`group`] makes several dancers one group.
+//! the body and turns the dancer, [`repertoire`] chooses what is danced where nothing else is asked for, [`feet`] plants the feet,
+//! [`mood`] hears breaks and drops, [`hush`] stops and beginnings, which [`startle`] answers, [`group`] makes several dancers one group.
 
 mod calm;
 pub mod direct;

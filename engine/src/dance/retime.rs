@@ -112,7 +112,7 @@ impl Join {
         };
         let across = left(CROSS_FRAMES);
         let left = left(JOIN_FRAMES);
-        for (q, away) in pose.rotations.iter_mut().zip(&self.rotations) {
+        for (q, away) in pose.rotations.iter_mut().zip(&self.rotations).filter(|_| left > 0.0) {
             *q = (*q * Quat::IDENTITY.slerp(*away, left)).normalize();
         }
         pose.root += self.root * Vec3::new(across, left, across);
